@@ -1,0 +1,3 @@
+"""The shapes of rows that are recognised: one small file each, found by its name."""
+
+SHARED = ("fields",)

@@ -1,0 +1,98 @@
+"""Conversations longer than the window: whole later turns are dropped, so what is left ends with its end-of-turn token.
+
+Only where not even the first exchange fits is an answer cut, and then the lost end is counted: a model that never sees
+the end of an answer never stops.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chatwright.text.records import Conversation, Document, Preference, Problem, Rated, Record
+from chatwright.text.template import ChatTemplate, Example, render_document
+from chatwright.text.tokenizer import Tokenizer
+
+
+class Fit(StrEnum):
+    """How a record came into the window; the text is what a report says."""
+
+    WHOLE = ""
+    TURNS_DROPPED = "later turns do not fit and are dropped"
+    ANSWER_CUT = "the first answer does not fit: it is cut, and its end is not learned"
+    UNLEARNABLE = "the prompt alone fills the window, so nothing can be learned"
+    NOTHING_LEARNED = "no token is learned: no turn of the assistant's has an answer to learn"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """`example` has at most `seq_len` ids, and is None where nothing can be learned; `tokens` is the whole length."""
+
+    fit: Fit
+    example: Example | None
+    conversation: Conversation | None  # what was kept of it; None for a document
+    tokens: int
+    dropped: int = 0  # messages left out at the end
+
+
+def fit(conversation: Conversation, tokenizer: Tokenizer, template: ChatTemplate, seq_len: int) -> Fitted:
+    """Renders a conversation into at most `seq_len` ids (the shift by one is the loader's: it may pass T + 1).
+
+    A later turn is never learned without the turns before it, so turns go from the end; by law 1 the ids of what is
+    left are the first ids of the whole. Raises DataError for a message that the template has no place for.
+    """
+    whole = template.render(conversation, tokenizer)
+    tokens = len(whole.ids)
+    if not any(whole.mask):
+        return Fitted(Fit.NOTHING_LEARNED, None, None, tokens)
+    if _needed(whole, conversation) <= seq_len:
+        return Fitted(Fit.WHOLE, _cut(whole, seq_len), conversation, tokens)
+    ends = [number for number, message in enumerate(conversation.messages, start=1) if message.learned]
+    for end in reversed([number for number in ends if number < len(conversation)]):
+        kept = conversation[:end]
+        example = template.render(kept, tokenizer)
+        if _needed(example, kept) <= seq_len:
+            return Fitted(Fit.TURNS_DROPPED, _cut(example, seq_len), kept, tokens, len(conversation) - end)
+    cut = _cut(whole, seq_len)
+    if not any(cut.mask):
+        return Fitted(Fit.UNLEARNABLE, None, None, tokens)
+    return Fitted(Fit.ANSWER_CUT, cut, conversation[: ends[0]], tokens, len(conversation) - ends[0])
+
+
+def truncate(
+    conversation: Conversation, tokenizer: Tokenizer, template: ChatTemplate, seq_len: int
+) -> tuple[Conversation | None, Fit]:
+    """`fit` for who wants the turns and not the ids: what is left of the conversation, and what happened to it."""
+    fitted = fit(conversation, tokenizer, template, seq_len)
+    return fitted.conversation, fitted.fit
+
+
+def fit_document(document: Document, tokenizer: Tokenizer) -> Fitted:
+    """A document is learned whole, however long: packing carries it over from one window to the next."""
+    example = render_document(document, tokenizer)
+    return Fitted(Fit.WHOLE, example, None, len(example.ids))
+
+
+def fit_record(record: Record, tokenizer: Tokenizer, template: ChatTemplate, seq_len: int) -> list[Fitted]:
+    """What is learned from a record: one example, or two where there is a better and a worse answer."""
+    match record:
+        case Document():
+            return [fit_document(record, tokenizer)]
+        case Conversation():
+            conversations = [record]
+        case Preference():
+            conversations = [record.chosen, record.rejected]
+        case Rated():
+            conversations = [record.conversation]
+        case Problem():
+            conversations = [record.prompt]
+    return [fit(conversation, tokenizer, template, seq_len) for conversation in conversations]
+
+
+def _needed(example: Example, conversation: Conversation) -> int:
+    """The ids that must fit: all, or up to the end of turn where only the template's line end comes after it."""
+    if not conversation.messages[-1].learned:
+        return len(example.ids)
+    return len(example.mask) - example.mask[::-1].index(1)
+
+
+def _cut(example: Example, seq_len: int) -> Example:
+    return Example(example.ids[:seq_len], example.mask[:seq_len])

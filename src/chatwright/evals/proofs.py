@@ -1,0 +1,238 @@
+"""Proofs: what a run sets out to show, whether it holds, and the sentence that says so.
+
+In come examples, conversations, a saved model or evaluations; out comes a `Proof` for each and `proofs.json`. A red one
+leaves the model saved and ends the command with exit 6. (The sanity proof needs the trainer and is made there.)
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from chatwright import disk
+from chatwright.errors import DataError
+from chatwright.text.records import Conversation
+from chatwright.text.template import ChatTemplate, Example
+
+if TYPE_CHECKING:
+    from chatwright.evals.compare import Change, Evaluation
+    from chatwright.evals.health import Health
+    from chatwright.text.tokenizer import Tokenizer
+
+State = Literal["green", "red", "warning", "not comparable", "not run"]
+STATES: tuple[str, ...] = get_args(State)
+FILE = "proofs.json"
+STOP_RATE_WANTED = 0.9
+SHOWN = 5  # offenders that a sentence names
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One thing shown: its state, the sentence that says it, and the figures behind the sentence."""
+
+    name: str
+    state: State
+    says: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def write(folder: Path, proofs: Iterable[Proof]) -> None:
+    """`proofs.json` in `folder`, whole or not at all."""
+    disk.write_json(folder / FILE, {"proofs": [asdict(proof) for proof in proofs]})
+
+
+def load(folder: Path) -> list[Proof]:
+    """The proofs that were written; none when there is no file. Raises DataError for a broken one."""
+    path = folder / FILE
+    if not path.exists():
+        return []
+    try:
+        proofs = [Proof(**row) for row in json.loads(path.read_text(encoding="utf-8"))["proofs"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: is no list of proofs ({error}); remove it and run again") from None
+    for proof in proofs:
+        if proof.state not in STATES:
+            raise DataError(f"{path}: {proof.name} has the state {proof.state!r}; known are {', '.join(STATES)}")
+    return proofs
+
+
+def any_red(proofs: Iterable[Proof]) -> bool:
+    """Whether the command has to end with exit 6."""
+    return any(proof.state == "red" for proof in proofs)
+
+
+def mask_proof(examples: Iterable[Example], listed: Collection[int] = ()) -> Proof:
+    """Something is learned, and every row from which nothing is learned was listed (`listed`: row numbers from 0)."""
+    lengths, learned = [], []
+    for example in examples:
+        lengths.append(len(example.ids))
+        learned.append(sum(example.mask))
+    without = [row for row, count in enumerate(learned) if not count]
+    unlisted = sorted(set(without) - set(listed))
+    figures: dict[str, Any] = {
+        "rows": len(learned),
+        "tokens": sum(lengths),
+        "learned": sum(learned),
+        "learned_per_row": [min(learned), statistics.median(learned), max(learned)] if learned else [],
+        "rows_without": len(without),
+        "rows_without_not_listed": unlisted[:SHOWN],
+    }
+    if not any(learned):
+        says = f"None of the {sum(lengths):,} tokens in {len(learned):,} rows is learned."
+        return Proof("mask", "red", says, figures)
+    if unlisted:
+        says = f"{len(unlisted):,} rows teach nothing and are not listed: {_named(unlisted)} (from 0)."
+        return Proof("mask", "red", says, figures)
+    says = (
+        f"{sum(learned):,} of {sum(lengths):,} tokens are learned ({sum(learned) / sum(lengths):.0%}), "
+        f"{min(learned):,} to {max(learned):,} in a row"
+    )
+    left_out = f"; {len(without):,} rows teach nothing and are listed" if without else ""
+    return Proof("mask", "green", f"{says}{left_out}.", figures)
+
+
+def stop_proof(
+    conversations: Sequence[Conversation],
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    *,
+    truncated: Collection[int] = (),
+    measured: Health | None = None,
+) -> Proof:
+    """The end of every assistant turn is learned; rows in `truncated` (numbers from 0) are counted, not judged.
+
+    Red when the end token of an assistant turn is missing or has mask 0. `measured` is the finished model's chat
+    health: a share of stopping under 90 % is a warning.
+    """
+    stops = set(template.stop_ids(tokenizer))
+    turns, without = 0, []
+    for row, conversation in enumerate(conversations):
+        if row in truncated:
+            continue
+        example = template.render(conversation, tokenizer)
+        for k, message in enumerate(conversation.messages):
+            if message.role == "assistant" and message.learned:
+                turns += 1
+                start = len(template.render(conversation[:k], tokenizer, reply=True).ids)
+                if not _end_is_learned(example, start, stops):
+                    without.append(row)
+    figures: dict[str, Any] = {"turns": turns, "turns_without": len(without), "truncated_rows": len(set(truncated))}
+    cut = f"; {len(set(truncated)):,} rows were truncated" if truncated else ""
+    if without:
+        says = f"{len(without):,} of {turns:,} answers do not teach their end, in rows {_named(without)} (from 0){cut}."
+        return Proof("stop", "red", says, figures)
+    if not turns:
+        return Proof("stop", "not run", f"There is no whole assistant turn to look at{cut}.", figures)
+    says = f"The end of all {turns:,} answers is learned{cut}"
+    if measured is None:
+        return Proof("stop", "green", f"{says}.", figures)
+    figures |= {"measured": measured.n, "stop_rate": measured.stop_rate}
+    state: State = "green" if measured.stop_rate >= STOP_RATE_WANTED else "warning"
+    says = f"{says}; {measured.stop_rate:.1%} of {measured.n:,} replies stop by themselves."
+    return Proof("stop", state, says, figures)
+
+
+def parity_proof(
+    folder: Path, conversations: Sequence[Conversation], trained: Sequence[Example] | None = None
+) -> Proof:
+    """The chatbot's prompt, and the exported template's, are exactly what training saw before every answer.
+
+    `trained` are the whole (not truncated) examples of these conversations, by default made anew with the saved
+    model's own template. Raises DataError for a folder that cannot be read.
+    """
+    from chatwright import checkpoint
+    from chatwright.evals.exported import Exported
+
+    tokenizer, template = checkpoint.load_text(folder)  # what a chatbot renders with, without its weights
+    exported = Exported(checkpoint.find(folder))
+    figures = {"conversations": len(conversations), "answers": 0, "ids": 0, "spell_a_token": 0}
+    for row, conversation in enumerate(conversations):
+        seen = (trained[row] if trained is not None else template.render(conversation, tokenizer)).ids
+        for k, message in enumerate(conversation.messages):
+            if message.role != "assistant":
+                continue
+            before = conversation[:k]
+            fed = template.render(before, tokenizer, reply=True).ids
+            figures["answers"] += 1
+            figures["ids"] += len(fed)
+            wrong = _first_difference("the chatbot", fed, seen[: len(fed)])
+            if exported.spells_token(before):
+                figures["spell_a_token"] += 1
+            elif not wrong:
+                wrong = _exported_differs(exported, before, fed)
+            if wrong:
+                return Proof("parity", "red", f"Row {row} (from 0), message {k + 1}: {wrong}.", figures)
+    if not figures["answers"]:
+        return Proof("parity", "not run", "There is no assistant turn to compare.", figures)
+    says = (
+        f"Chatbot and exported template feed the model exactly what training saw, "
+        f"{figures['ids']:,} ids before {figures['answers']:,} answers"
+    )
+    spelled = figures["spell_a_token"]
+    left_out = f"; {spelled:,} prompts that spell a control token are not compared with the template" if spelled else ""
+    return Proof("parity", "green", f"{says}{left_out}.", figures)
+
+
+def before_after_proof(stages: Mapping[str, Evaluation | None]) -> Proof:
+    """Every stage answered the same prompts and problems with the same seeds and decoding.
+
+    Red when one did not, or was not evaluated at all. Where a later stage is worse than the first beyond chance, the
+    proof is a warning and says at what.
+    """
+    from chatwright.evals.compare import changes
+
+    missing = [name for name, evaluation in stages.items() if evaluation is None]
+    done = {name: evaluation for name, evaluation in stages.items() if evaluation is not None}
+    figures: dict[str, Any] = {"settings": {name: evaluation.fingerprint for name, evaluation in done.items()}}
+    if missing:
+        return Proof("before/after", "red", f"{' and '.join(missing)} was not evaluated.", figures)
+    if len(done) < 2:
+        return Proof("before/after", "not run", "There is only one model, so nothing to compare it with.", figures)
+    first, *later = done.values()
+    other = [evaluation.name for evaluation in later if evaluation.fingerprint != first.fingerprint]
+    if other:
+        says = f"{' and '.join(other)} answered under other prompts, seeds or decoding than {first.name}."
+        return Proof("before/after", "red", says, figures)
+    found = [change for evaluation in later for change in changes(first, evaluation)]
+    worse = [change for change in found if change.worse]
+    figures["worse"] = [f"{change.second}: {change.what}" for change in worse]
+    says = f"{' and '.join(done)} gave {len(first.completions):,} replies each, with the same seeds and decoding"
+    if worse:
+        return Proof("before/after", "warning", f"{says}; worse: {'; '.join(map(_worse, worse))}.", figures)
+    return Proof("before/after", "green", f"{says}; none became worse beyond chance.", figures)
+
+
+def _end_is_learned(example: Example, start: int, stops: Collection[int]) -> bool:
+    """Whether the first end token from `start` on has mask 1: contents never hold one, so it ends this answer."""
+    end = next((i for i in range(start, len(example.ids)) if example.ids[i] in stops), None)
+    return end is not None and example.mask[end] == 1
+
+
+def _exported_differs(exported: Any, before: Conversation, fed: list[int]) -> str:
+    try:
+        return _first_difference("the exported template", exported.prompt(before), fed)
+    except DataError as error:
+        return str(error)
+
+
+def _first_difference(who: str, got: Sequence[int], wanted: Sequence[int]) -> str:
+    """`""` when equal, else where the two part."""
+    if list(got) == list(wanted):
+        return ""
+    place = next((i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), len(wanted)))
+    said, right = (ids[place] if place < len(ids) else "the end" for ids in (got, wanted))
+    return f"{who} feeds id {said} where {right} belongs, at place {place}"
+
+
+def _worse(change: Change) -> str:
+    """`never asked (sft: -4.0 points, 95 % -7.0 to -1.0)`."""
+    points = [100 * value for value in (change.difference.value, change.difference.low, change.difference.high)]
+    return f"{change.what} ({change.second}: {points[0]:+.1f} points, 95 % {points[1]:+.1f} to {points[2]:+.1f})"
+
+
+def _named(rows: Sequence[int]) -> str:
+    return ", ".join(map(str, sorted(set(rows))[:SHOWN]))

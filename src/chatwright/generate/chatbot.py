@@ -1,0 +1,90 @@
+"""A model one can talk to: conversations in, streamed text out. Every face of the model answers through this."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from chatwright.checkpoint import Checkpoint
+from chatwright.models.device import device_of
+from chatwright.errors import ConfigError
+from chatwright.generate.engine import Completion, Engine
+from chatwright.generate.sampling import Sampling
+from chatwright.text.records import Conversation, Message
+
+DEFAULT = Sampling()
+
+
+class Chatbot:
+    """Wraps a checkpoint for generation.
+
+    `last` is the completion of the newest `reply`, also of one that was left half-way (finish "cancelled").
+    `dropped` counts the oldest messages that the newest conversation lost because it did not fit the window.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", max_batch: int = 64) -> None:
+        self.checkpoint = checkpoint
+        model = checkpoint.model
+        assert isinstance(model, torch.nn.Module)
+        model.to(device_of(device)).eval()
+        self.engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.stop_ids, max_batch=max_batch)
+        self.last: Completion | None = None
+        self.dropped = 0
+
+    @classmethod
+    def load(cls, name: str | Path, *, device: str = "auto", template: str | None = None) -> "Chatbot":
+        """From a run folder, a model folder or a hub id."""
+        return cls(Checkpoint.load(name, template=template), device=device)
+
+    def reply(self, conversation: Conversation | str, sampling: Sampling = DEFAULT) -> Iterator[str]:
+        """The next answer, piece by piece; the pieces joined are `last.text`. Closing the iterator stops the answer."""
+        self.last = None
+        prompt = self._prompt(conversation, sampling)
+        number = self.engine.add(prompt, self._sampling(sampling))
+        try:
+            while self.last is None:
+                for piece in self.engine.step():
+                    self.last = piece.completion
+                    if piece.text:
+                        yield piece.text
+        finally:
+            if self.last is None:
+                self.last = self.engine.cancel(number)
+
+    def replies(
+        self, conversations: Sequence[Conversation | str], sampling: Sampling = DEFAULT
+    ) -> list[Completion]:
+        """The next answers of many conversations, decoded together."""
+        prompts = [self._prompt(conversation, sampling) for conversation in conversations]
+        return self.engine.generate(prompts, self._sampling(sampling))
+
+    def fit(self, conversation: Conversation, reserve: int) -> tuple[Conversation, int]:
+        """The conversation without its oldest exchanges, so that `reserve` tokens of answer fit too; and how many
+        messages were dropped. The system message and the newest user turn stay. ConfigError when those do not fit."""
+        window = self.checkpoint.model.config.context_length
+        system = [m for m in conversation.messages[:1] if m.role == "system"]
+        turns = list(conversation.messages[len(system) :])
+        dropped = 0
+        while True:
+            kept = Conversation((*system, *turns), conversation.source)
+            length = len(self.checkpoint.render(kept, reply=True).ids)
+            if length + min(reserve, window // 4) <= window:
+                return kept, dropped
+            later = next((i for i, m in enumerate(turns) if i > 0 and m.role == "user"), None)
+            if later is None:
+                raise ConfigError(f"the message has {length} tokens with its frame, but the model's window is {window}; shorten it")
+            dropped += later
+            turns = turns[later:]
+
+    def _prompt(self, conversation: Conversation | str, sampling: Sampling) -> list[int]:
+        if isinstance(conversation, str):
+            conversation = Conversation((Message("user", conversation),))
+        kept, self.dropped = self.fit(conversation, sampling.max_tokens)
+        return self.checkpoint.render(kept, reply=True).ids
+
+    def _sampling(self, sampling: Sampling) -> Sampling:
+        """A base model knows no end of turn; the next speaker's label stops it, and is counted apart."""
+        if self.checkpoint.own_template:
+            return sampling
+        return replace(sampling, stop=(*sampling.stop, *self.checkpoint.template.stop_strings()))

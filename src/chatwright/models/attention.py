@@ -1,0 +1,80 @@
+"""Who may look at whom: an `Attend` says it once, and becomes what PyTorch's attention takes.
+
+Model families never see segments, padding or caches; they call `attention` with the `Attend` they were given.
+Shapes: B rows, H heads, T new tokens, K tokens that can be seen, D channels of a head.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from chatwright.models.cache import KVCache
+
+
+@dataclass
+class Attend:
+    """Positions of the new tokens, and a boolean mask of what each may see (None: everything before it).
+
+    `positions` is (T,) or (B, T); `mask` is (B, 1, T, K), True where a query sees a key.
+    """
+
+    positions: Tensor
+    mask: Tensor | None = None
+    is_causal: bool = True
+    first_row: int = 0  # where in the cache the rows of this batch begin
+    seen: int = 0  # K: how much of the cache is read
+
+    @classmethod
+    def causal(cls, length: int, device: torch.device | str = "cpu") -> "Attend":
+        """Every token sees itself and all before it."""
+        return cls(torch.arange(length, device=device))
+
+    @classmethod
+    def packed(cls, segments: Tensor) -> "Attend":
+        """Several texts in a row: (B, T) segment numbers; a token sees only its own segment, and positions restart in each.
+
+        >>> Attend.packed(torch.tensor([[0, 0, 1, 1, 1]])).positions.tolist()
+        [[0, 1, 0, 1, 2]]
+        """
+        length = segments.shape[1]
+        index = torch.arange(length, device=segments.device)
+        starts = torch.ones_like(segments, dtype=torch.bool)
+        starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
+        first = torch.where(starts, index, 0).cummax(dim=1).values  # (B, T): where the token's segment begins
+        same = segments[:, :, None] == segments[:, None, :]  # (B, T, T)
+        causal = index[:, None] >= index[None, :]
+        return cls(index - first, mask=(same & causal)[:, None], is_causal=False)
+
+    @classmethod
+    def cached(cls, lengths: Tensor, width: int, first_row: int = 0) -> "Attend":
+        """`width` new tokens in each row, after the (B,) `lengths` tokens that the cache holds already."""
+        new = torch.arange(width, device=lengths.device)
+        positions = lengths[:, None] + new  # (B, T)
+        longest = int(lengths.max()) + width if len(lengths) else width
+        if longest == width:  # nothing in the cache yet: an ordinary causal prefill
+            return cls(positions, first_row=first_row)
+        keys = torch.arange(longest, device=lengths.device)
+        mask = keys[None, None, :] <= positions[:, :, None]  # (B, T, K)
+        alone = width == 1 and bool((lengths == lengths[0]).all())  # every key is visible
+        return cls(positions, None if alone else mask[:, None], is_causal=False, first_row=first_row, seen=longest)
+
+    def to(self, device: torch.device | str) -> "Attend":
+        """The same on another device."""
+        mask = None if self.mask is None else self.mask.to(device)
+        return Attend(self.positions.to(device), mask, self.is_causal, self.first_row, self.seen)
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, attend: Attend, *, cache: KVCache | None, layer: int, dropout: float
+) -> Tensor:
+    """(B, H, T, D) query, key, value of the new tokens -> (B, H, T, D); stores key and value when there is a cache."""
+    if cache is not None:
+        cache.write(layer, key, value, attend.positions, attend.first_row)
+        if attend.seen:
+            key, value = cache.read(layer, attend.first_row, query.shape[0], attend.seen)
+            key, value = key.to(query.dtype), value.to(query.dtype)
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=attend.mask, dropout_p=dropout, is_causal=attend.is_causal
+    )

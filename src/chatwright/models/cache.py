@@ -1,0 +1,60 @@
+"""The keys and values of tokens already read, kept so that each new token costs one step; passed in, never hidden in a module."""
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """Room for `rows` sequences of up to `length` tokens: per layer two tensors (rows, heads, length, head_dim).
+
+    `lengths[r]` is the number of tokens row r holds. The engine keeps the active sequences in the first rows,
+    so that a step reads a slice and copies nothing.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], rows: int, length: int, *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        layers, heads, head_dim = shape
+        room = (rows, heads, length, head_dim)
+        self.keys = [torch.zeros(room, device=device, dtype=dtype) for _ in range(layers)]
+        self.values = [torch.zeros(room, device=device, dtype=dtype) for _ in range(layers)]
+        self.lengths = torch.zeros(rows, dtype=torch.long)
+
+    @property
+    def rows(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def room(self) -> int:
+        """Tokens that a row can hold."""
+        return self.keys[0].shape[2]
+
+    def write(self, layer: int, keys: Tensor, values: Tensor, positions: Tensor, first_row: int) -> None:
+        """Stores (B, H, T, D) keys and values at `positions` (B, T) of the rows from `first_row` on."""
+        count, _, width, _ = keys.shape
+        for store, new in ((self.keys[layer], keys), (self.values[layer], values)):
+            rows = store[first_row : first_row + count]
+            if width == 1:
+                index = positions[:, None, :, None].expand(-1, new.shape[1], -1, new.shape[3])  # (B, H, 1, D)
+                rows.scatter_(2, index, new.to(rows.dtype))
+            else:  # a prefill starts at the same place in every row
+                start = int(positions[0, 0])
+                rows[:, :, start : start + width] = new
+
+    def read(self, layer: int, first_row: int, count: int, length: int) -> tuple[Tensor, Tensor]:
+        """The first `length` keys and values of `count` rows, (count, H, length, D) each, without a copy."""
+        rows = slice(first_row, first_row + count)
+        return self.keys[layer][rows, :, :length], self.values[layer][rows, :, :length]
+
+    def copy_from(self, old: "KVCache", rows: int) -> None:
+        """Takes over the first `rows` sequences of a smaller cache."""
+        for new, former in zip((*self.keys, *self.values), (*old.keys, *old.values), strict=True):
+            new[:rows, :, : old.room] = former[:rows]
+        self.lengths[:rows] = old.lengths[:rows]
+
+    def move(self, source: int, target: int) -> None:
+        """Copies row `source` over row `target`, whose sequence has ended."""
+        used = int(self.lengths[source])
+        for store in (*self.keys, *self.values):
+            store[target, :, :used] = store[source, :, :used]
+        self.lengths[target] = used

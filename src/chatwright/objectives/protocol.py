@@ -1,0 +1,51 @@
+"""What the trainer asks of an objective: batches to learn from, and a loss as a sum with its weight."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
+
+from chatwright.checkpoint import Checkpoint
+from chatwright.data.loader import Batch
+from chatwright.models.protocol import LanguageModel
+from chatwright.text.records import Record
+
+
+@dataclass
+class Loss:
+    """`total` is a sum and `weight` what it is a sum over (learned tokens, pairs …), so that batches of any size add up.
+
+    `metrics` are sums over the same weight, such as the number of right predictions under "token_accuracy".
+    """
+
+    total: Tensor
+    weight: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+Prepared = TypeVar("Prepared")
+
+
+class Objective(Protocol[Prepared]):
+    """A settings dataclass; its file is its name. `Prepared` is its data as ids, made once and used many times."""
+
+    def prepare(self, data: Sequence[Record], start: Checkpoint) -> Prepared:
+        """Records as the ids and masks to learn from. DataError for records that this objective cannot learn from."""
+        ...
+
+    def batches(
+        self, data: Prepared, policy: Checkpoint, start: Checkpoint, cursor: dict[str, Any] | None = None
+    ) -> Iterator[Batch]:
+        """Batches without end, from `cursor` on. `policy` is being trained, `start` is the frozen model it began as."""
+        ...
+
+    def once(self, data: Prepared) -> Iterator[Batch]:
+        """Each record one time, for evaluation."""
+        ...
+
+    def steps_per_epoch(self, data: Prepared) -> int:
+        """Batches that go once through the data."""
+        ...
+
+    def loss(self, model: LanguageModel, batch: Batch) -> Loss: ...

@@ -1,0 +1,34 @@
+"""The folder is the registry: `objectives/kto.py` *is* the objective `kto`.
+
+A folder's `__init__.py` may name the helper modules that are no members in `SHARED = ("protocol",)`.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from types import ModuleType
+
+from chatwright.errors import ConfigError
+
+
+def names(folder: str) -> list[str]:
+    """The members of a folder of the package, sorted: `names("objectives") -> ["pretrain", "sft"]`."""
+    package = importlib.import_module(f"chatwright.{folder}")
+    shared = set(vars(package).get("SHARED", ()))
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name for name in found if name not in shared and not name.startswith("_"))
+
+
+def load(folder: str, name: str) -> ModuleType:
+    """The module of one member; raises ConfigError with the list and the nearest name for an unknown one."""
+    known = names(folder)
+    if name not in known:
+        raise ConfigError(f"{folder}: there is no {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
+    return importlib.import_module(f"chatwright.{folder}.{name}")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`", did you mean 'seq_len'?"` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f", did you mean {near[0]!r}?" if near else ""

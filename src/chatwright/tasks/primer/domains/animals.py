@@ -1,0 +1,142 @@
+"""Animals: what their young are called, and what a group of them is called."""
+
+from chatwright.tasks.primer.fact import Fact
+from chatwright.tasks.primer.phrasing import Phrasing, closed_facts
+
+YOUNG = Phrasing(
+    relation="young",
+    statements=(
+        "A baby {subject} is called {a_answer}.",
+        "Keepers and children agree that a baby {subject} is called {a_answer}.",
+        "English has a word of its own here: a baby {subject} is called {a_answer}.",
+        "Whatever it grows into later, a baby {subject} is called {a_answer}.",
+        "The young of {a_subject} is known as {a_answer}.",
+        "{A_answer} is what people call a baby {subject}.",
+        "When {a_subject} has young, each little one is {a_answer}.",
+        "The word for a baby {subject} is {answer}.",
+        "Every grown {subject} was {a_answer} once, small and curious.",
+        "Look closely at that baby {subject}: it is {a_answer}.",
+        "Say {answer} when you mean a baby {subject}.",
+        "Give {a_subject} a family, and you will soon meet {a_answer}.",
+    ),
+    questions=(
+        "What is a baby {subject} called?",
+        "What do you call a baby {subject}?",
+        "Which word means a baby {subject}?",
+        "Can you tell me what a baby {subject} is called?",
+        "Name the young of {a_subject}.",
+        "What is the young of {a_subject} known as?",
+        "We saw a baby {subject} at the zoo. What is the right word for it?",
+        "What was every grown {subject} when it was small?",
+        "Is there a word for a baby {subject}?",
+        "{A_subject} has a little one. What is the little one called?",
+    ),
+    replies=(
+        "A baby {subject} is called {a_answer}.",
+        "The young of {a_subject} is known as {a_answer}.",
+    ),
+    follow_up="And {a_subject}?",
+)
+
+GROUP = Phrasing(
+    relation="group",
+    statements=(
+        "A group of {subject} is called {a_answer}.",
+        "Nature books say that a group of {subject} is called {a_answer}.",
+        "Words for animals are a delight: a group of {subject} is called {a_answer}.",
+        "It is good to know that a group of {subject} is called {a_answer}.",
+        "When {subject} come together, they form {a_answer}.",
+        "{A_answer} is what people call a group of {subject}.",
+        "The word for a group of {subject} is {answer}.",
+        "Many {subject} in one place are known as {a_answer}.",
+        "If you see {subject} side by side, you are looking at {a_answer}.",
+        "People who love words put {subject} together in {a_answer}.",
+        "Say {answer} when you mean a group of {subject}.",
+        "We stood very still and watched {a_answer} of {subject}.",
+    ),
+    questions=(
+        "What is a group of {subject} called?",
+        "What do you call a group of {subject}?",
+        "Which word means a group of {subject}?",
+        "Can you tell me what a group of {subject} is called?",
+        "Name the word for a group of {subject}.",
+        "What do {subject} form when they come together?",
+        "What are many {subject} in one place known as?",
+        "Is there a word for a group of {subject}?",
+        "We met a whole group of {subject}. What is the right word for that?",
+        "How do you say it in one word: a lot of {subject} together?",
+    ),
+    replies=(
+        "A group of {subject} is called {a_answer}.",
+        "The word for a group of {subject} is {answer}.",
+    ),
+    follow_up="And {subject}?",
+    id_suffix="-group",
+)
+
+YOUNG_ROWS = (
+    ("dog", "puppy", "pup"),
+    ("cat", "kitten"),
+    ("cow", "calf"),
+    ("horse", "foal"),
+    ("sheep", "lamb"),
+    ("goat", "kid"),
+    ("pig", "piglet"),
+    ("chicken", "chick"),
+    ("duck", "duckling"),
+    ("goose", "gosling"),
+    ("swan", "cygnet"),
+    ("turkey", "poult"),
+    ("deer", "fawn"),
+    ("bear", "cub"),
+    ("lion", "cub"),
+    ("tiger", "cub"),
+    ("leopard", "cub"),
+    ("panda", "cub"),
+    ("wolf", "pup"),
+    ("seal", "pup"),
+    ("bat", "pup"),
+    ("otter", "pup"),
+    ("kangaroo", "joey"),
+    ("koala", "joey"),
+    ("frog", "tadpole"),
+    ("butterfly", "caterpillar"),
+    ("owl", "owlet"),
+    ("eagle", "eaglet"),
+    ("elephant", "calf"),
+    ("whale", "calf"),
+    ("giraffe", "calf"),
+    ("dolphin", "calf"),
+    ("penguin", "chick"),
+    ("zebra", "foal"),
+    ("donkey", "foal"),
+    ("hare", "leveret"),
+    ("llama", "cria"),
+    ("beaver", "kit"),
+    ("pigeon", "squab"),
+    ("spider", "spiderling"),
+)
+
+GROUP_ROWS = (
+    ("wolves", "pack"),
+    ("lions", "pride"),
+    ("bees", "swarm"),
+    ("sheep", "flock"),
+    ("cows", "herd"),
+    ("elephants", "herd"),
+    ("fish", "school", "shoal"),
+    ("whales", "pod"),
+    ("dolphins", "pod"),
+    ("geese", "gaggle"),
+    ("crows", "murder"),
+    ("owls", "parliament"),
+    ("ants", "colony"),
+    ("monkeys", "troop"),
+    ("starlings", "murmuration"),
+    ("kangaroos", "mob"),
+)
+
+
+def facts() -> list[Fact]:
+    """The young, then the groups."""
+    return closed_facts("animals", YOUNG, YOUNG_ROWS) + closed_facts("animals", GROUP, GROUP_ROWS)

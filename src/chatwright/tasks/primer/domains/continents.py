@@ -1,0 +1,96 @@
+"""Countries and the continents they belong to, leaving out the countries that lie on two."""
+
+from chatwright.tasks.primer.fact import Fact
+from chatwright.tasks.primer.phrasing import Phrasing, closed_facts
+
+CONTINENT = Phrasing(
+    relation="continent",
+    statements=(
+        "{Subject} belongs to the continent of {answer}.",
+        "On the globe you can see that {subject} belongs to the continent of {answer}.",
+        "Geography teachers like to repeat it: {subject} belongs to the continent of {answer}.",
+        "It is no secret that {subject} belongs to the continent of {answer}.",
+        "The continent on which you find {subject} is {answer}.",
+        "{Subject} is a country in {answer}.",
+        "Among the countries of {answer} we also count {subject}.",
+        "To reach {subject}, pilots set a course for {answer}.",
+        "Draw a line around {answer}, and {subject} will be inside it.",
+        "{Answer} is the continent where {subject} lies.",
+        "Look for {subject} on a map of {answer}, not on any other.",
+        "Whoever lives in {subject} lives in {answer}.",
+    ),
+    questions=(
+        "On which continent is {subject}?",
+        "Which continent does {subject} belong to?",
+        "What continent is {subject} part of?",
+        "Can you tell me which continent {subject} is on?",
+        "Name the continent where people find {subject}.",
+        "Do you know the continent of {subject}?",
+        "I am looking for {subject} on the globe. On which continent should I look?",
+        "{Subject} is a country on which continent?",
+        "My friend is moving to {subject}. Which continent is that?",
+        "To what continent would I fly if I wanted to see {subject}?",
+    ),
+    replies=(
+        "{Subject} belongs to the continent of {answer}.",
+        "The continent on which you find {subject} is {answer}.",
+    ),
+    follow_up="And {subject}?",
+)
+
+ROWS = (
+    ("France", "Europe"),
+    ("Spain", "Europe"),
+    ("Germany", "Europe"),
+    ("Italy", "Europe"),
+    ("Portugal", "Europe"),
+    ("Ireland", "Europe"),
+    ("the Netherlands", "Europe"),
+    ("Belgium", "Europe"),
+    ("Austria", "Europe"),
+    ("Norway", "Europe"),
+    ("Sweden", "Europe"),
+    ("Poland", "Europe"),
+    ("Greece", "Europe"),
+    ("Hungary", "Europe"),
+    ("China", "Asia"),
+    ("Japan", "Asia"),
+    ("India", "Asia"),
+    ("Thailand", "Asia"),
+    ("Vietnam", "Asia"),
+    ("Mongolia", "Asia"),
+    ("Nepal", "Asia"),
+    ("South Korea", "Asia"),
+    ("Pakistan", "Asia"),
+    ("Iran", "Asia"),
+    ("Saudi Arabia", "Asia"),
+    ("the Philippines", "Asia"),
+    ("Kenya", "Africa"),
+    ("Nigeria", "Africa"),
+    ("Ghana", "Africa"),
+    ("Morocco", "Africa"),
+    ("Ethiopia", "Africa"),
+    ("Senegal", "Africa"),
+    ("Uganda", "Africa"),
+    ("Zambia", "Africa"),
+    ("Algeria", "Africa"),
+    ("Madagascar", "Africa"),
+    ("Namibia", "Africa"),
+    ("Canada", "North America"),
+    ("Mexico", "North America"),
+    ("Cuba", "North America"),
+    ("Jamaica", "North America"),
+    ("Guatemala", "North America"),
+    ("Honduras", "North America"),
+    ("Brazil", "South America"),
+    ("Peru", "South America"),
+    ("Argentina", "South America"),
+    ("Bolivia", "South America"),
+    ("Uruguay", "South America"),
+    ("Ecuador", "South America"),
+)
+
+
+def facts() -> list[Fact]:
+    """The continents."""
+    return closed_facts("continents", CONTINENT, ROWS)

@@ -1,0 +1,92 @@
+"""What a run needs to go on as if nothing had happened: weights, optimizer, cursor, step, and the machine it ran on.
+
+Nothing random is stored: every random choice is made from (seed, step), so there is no generator whose state matters.
+"""
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from chatwright import console, disk
+from chatwright.checkpoint import Checkpoint, newest_checkpoint, read_json, read_weights
+from chatwright.errors import ConfigError
+from chatwright.train.run_folder import RunFolder
+
+
+@dataclass
+class Progress:
+    """Where a run stands after `step` optimizer steps."""
+
+    step: int = 0
+    cursor: dict[str, Any] | None = None
+    tokens: int = 0
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_step: int = 0
+    without_better: int = 0
+    loss_scale: float | None = None  # of fp16
+
+
+def save(
+    run: RunFolder, policy: Checkpoint, optimizer: torch.optim.Optimizer, progress: Progress, settings: dict[str, Any]
+) -> Path:
+    """Writes checkpoints/step-N, a whole model folder with resume/ in it, sealed by its manifest. Raises DiskFull."""
+    folder = run.checkpoints / f"step-{progress.step:06d}"
+    with disk.new_folder(folder, manifest=True) as temporary:
+        policy.write(temporary)
+        (temporary / "resume").mkdir()
+        save_file(_optimizer_tensors(policy.model, optimizer), temporary / "resume" / "optimizer.safetensors")
+        state = {"progress": asdict(progress), "machine": machine(), "settings": settings}
+        (temporary / "resume" / "state.json").write_text(json.dumps(state, indent=2))
+    return folder
+
+
+def load(
+    run: RunFolder, policy: Checkpoint, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+) -> Progress:
+    """Puts the newest whole checkpoint into policy and optimizer. Raises NoCheckpoint; ConfigError for other settings."""
+    folder = newest_checkpoint(run.path)
+    state = read_json(folder / "resume" / "state.json")
+    different = [name for name in settings if state["settings"].get(name) != settings[name]]
+    if different:
+        name = different[0]
+        raise ConfigError(
+            f"{run.path} was trained with {name} {state['settings'].get(name)!r}, not {settings[name]!r}; "
+            "resume with the settings it had, or give another --out"
+        )
+    if state["machine"] != machine():
+        changed = [f"{k} {v} is now {machine()[k]}" for k, v in state["machine"].items() if machine()[k] != v]
+        console.warn(f"resuming elsewhere ({'; '.join(changed)}): the result will be close, but not the same bit for bit")
+    policy.model.load_hf(read_weights(folder, {}))
+    _load_optimizer(policy.model, optimizer, folder / "resume" / "optimizer.safetensors")
+    return Progress(**state["progress"])
+
+
+def machine() -> dict[str, Any]:
+    """What arithmetic depends on besides the program: bits are only promised between equal ones."""
+    return {"processor": platform.machine(), "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+
+
+def _optimizer_tensors(model: object, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    assert isinstance(model, nn.Module)
+    return {
+        f"{key}/{name}": value.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _load_optimizer(model: object, optimizer: torch.optim.Optimizer, path: Path) -> None:
+    assert isinstance(model, nn.Module)
+    parameters = dict(model.named_parameters())
+    for full, value in load_file(path).items():
+        key, name = full.split("/", 1)
+        parameter = parameters[name]
+        # AdamW keeps its step counter on the CPU unless it is fused, then beside the parameter
+        optimizer.state[parameter][key] = value.to(parameter.device)

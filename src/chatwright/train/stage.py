@@ -1,0 +1,217 @@
+"""One stage of the road: a start model and data in, a run folder with the trained model and its proofs out."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from chatwright import __version__, config, console, disk
+from chatwright.checkpoint import Checkpoint, read_json, read_weights
+from chatwright.data.loader import Batch
+from chatwright.data.split import Splits
+from chatwright.errors import DataError
+from chatwright.evals.loss import LossReport
+from chatwright.evals.proofs import Proof
+from chatwright.generate.chatbot import Chatbot
+from chatwright.generate.sampling import Sampling
+from chatwright.models.device import device_of, dtype_of
+from chatwright.objectives.protocol import Objective
+from chatwright.text.records import Conversation
+from chatwright.train import sanity
+from chatwright.train.run_folder import RunFolder
+from chatwright.train.settings import TrainSettings
+from chatwright.train.signals import Signals
+from chatwright.train.trainer import Hooks, Schedule, Trainer
+
+# settings that may differ between a run and its resumption, because they do not change the weights
+FREE = {"out", "resume", "json", "save_every", "keep", "sample_every", "proofs", "device"}
+LIVE_TOKENS = 40  # of a sample shown while training
+
+
+@dataclass
+class Job:
+    """What a verb hands over. `loaded`: the weights came from a file (sanity then expects them to know language)."""
+
+    verb: str
+    settings: TrainSettings
+    policy: Checkpoint
+    objective: Objective[Any]
+    data: Splits
+    data_report: Mapping[str, Any] = field(default_factory=dict)
+    loaded: bool = True
+    live_prompt: Conversation | str = ""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What came out: the trained checkpoint, losses by split before and after, the sanity proof, wall seconds."""
+
+    folder: Path
+    policy: Checkpoint
+    steps: int
+    tokens: int
+    seconds: float
+    loss_before: float
+    losses: Mapping[str, LossReport]
+    proofs: tuple[Proof, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "out": str(self.folder),
+            "model": str(self.folder / "model"),
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 2),
+            "loss_before": self.loss_before,
+            "losses": {name: asdict(report) for name, report in self.losses.items()},
+            "proofs": {proof.name: proof.state for proof in self.proofs},
+        }
+
+
+def run(job: Job) -> StageResult:
+    """Trains, from the newest checkpoint when the settings say resume, and writes the run folder.
+
+    Raises Interrupted after saving on SIGINT or SIGTERM, NotFinite before a bad step, DiskFull with the last
+    checkpoint intact, ConfigError for a folder in use.
+    """
+    folder = RunFolder(job.settings.out)
+    with Signals() as signals, folder.locked(resume=job.settings.resume):
+        return _Stage(job, folder).run(signals)
+
+
+class _Stage:
+    def __init__(self, job: Job, folder: RunFolder) -> None:
+        settings = job.settings
+        self.job, self.folder, self.began = job, folder, time.perf_counter()
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        if not job.data.train:
+            raise DataError("there is nothing to train on: the training split is empty")
+        self.device = device_of(settings.device)
+        # the frozen model it began as shares the policy's weights: objectives here ask it for text only
+        self.start = job.policy
+        splits = {"train": job.data.train, "validation": job.data.validation, "test": job.data.test}
+        self.data = {name: job.objective.prepare(records, self.start) for name, records in splits.items() if records}
+        per_epoch = job.objective.steps_per_epoch(self.data["train"])
+        self.trainer = Trainer(
+            job.policy,
+            job.objective,
+            settings,
+            Schedule.of(settings, per_epoch),
+            folder,
+            device=self.device,
+            dtype=dtype_of(settings.dtype, self.device),
+            hooks=Hooks(self._validation if "validation" in self.data else None, self._sample if job.live_prompt else None),
+            identity={k: v for k, v in settings.model_dump(mode="json").items() if k not in FREE},
+        )
+
+    def run(self, signals: Signals) -> StageResult:
+        job, trainer = self.job, self.trainer
+        resuming = job.settings.resume and any(self.folder.checkpoints.glob("step-*"))
+        if resuming:
+            checks = self._earlier_checks()
+            trainer.restore()
+            console.note(f"resuming {self.folder.path} at step {trainer.progress.step} of {trainer.schedule.steps}")
+        else:
+            self._describe()
+            checks = self._check_before()
+            disk.write_json(self.folder.path / "sanity.json", checks)
+        batches = job.objective.batches(self.data["train"], job.policy, self.start, trainer.progress.cursor)
+        before = sanity.fingerprint(trainer.module)
+        first = trainer.progress.step
+        trainer.train(batches, signals)
+        moved = sanity.fingerprint(trainer.module) != before if trainer.progress.step > first else None
+        if job.settings.patience:
+            self._take_best()
+        return self._finish(checks, moved)
+
+    def _check_before(self) -> dict[str, float]:
+        """Loss of the start model, and how far accumulated and whole gradients are apart."""
+        job = self.job
+        batch = next(job.objective.batches(self.data["train"], job.policy, self.start)).to(self.device)
+        self.folder.log(f"{job.verb}: {self.trainer.schedule.steps} steps, first batch {tuple(batch.ids.shape)}")
+        return {
+            "start_loss": self._losses("validation" if "validation" in self.data else "train").loss,
+            "gradient_difference": sanity.gradient_difference(job.policy, job.objective, batch),
+        }
+
+    def _earlier_checks(self) -> dict[str, float]:
+        return {name: float(value) for name, value in read_json(self.folder.path / "sanity.json").items()}
+
+    def _validation(self) -> Iterator[Batch]:
+        return islice(self.job.objective.once(self.data["validation"]), self.job.settings.eval_batches)
+
+    def _losses(self, split: str) -> LossReport:
+        return self.trainer.validate(islice(self.job.objective.once(self.data[split]), self.job.settings.eval_batches))
+
+    def _sample(self) -> str:
+        """What the model says right now to the live prompt, greedily."""
+        training = self.trainer.module.training
+        bot = Chatbot(self.job.policy, device=str(self.device))
+        try:
+            text = "".join(bot.reply(self.job.live_prompt, Sampling(max_tokens=LIVE_TOKENS)))
+        finally:
+            self.trainer.module.train(training)
+        return console.clean(text).replace("\n", "\\n")
+
+    def _take_best(self) -> None:
+        """Early stopping keeps the weights of the best validation, whose checkpoint was saved and protected."""
+        best = self.folder.checkpoints / f"step-{self.trainer.progress.best_step:06d}"
+        if best.exists() and self.trainer.progress.best_step != self.trainer.progress.step:
+            self.job.policy.model.load_hf(read_weights(best, {}))
+            self.folder.log(f"the result is step {self.trainer.progress.best_step}, the best validation")
+
+    def _describe(self) -> None:
+        """config.yaml, from which --config repeats the run, and what the data were."""
+        job = self.job
+        info = {"version": __version__, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+        info["data"] = {k: v for k, v in job.data_report.items() if k in ("name", "fingerprint")}
+        disk.write(self.folder.path / "config.yaml", config.dump(job.settings, info, job.verb))
+        disk.write_json(self.folder.path / "data_report.json", dict(job.data_report))
+
+    def _finish(self, checks: Mapping[str, float], moved: bool | None) -> StageResult:
+        job, progress = self.job, self.trainer.progress
+        losses = {split: self._losses(split) for split in self.data}
+        seconds = time.perf_counter() - self.began
+        metadata = self._metadata(seconds, losses)
+        job.policy.save(self.folder.model, metadata=metadata, card=_card(job, metadata))
+        vocabulary = job.policy.model.config.vocab_size
+        proof = sanity.proof(checks["start_loss"], vocabulary, checks["gradient_difference"], moved, job.loaded)
+        result = StageResult(
+            self.folder.path, job.policy, progress.step, progress.tokens, seconds, checks["start_loss"], losses, (proof,)
+        )
+        disk.write_json(self.folder.path / "result.json", result.as_dict())
+        return result
+
+    def _metadata(self, seconds: float, losses: Mapping[str, LossReport]) -> dict[str, Any]:
+        job, progress = self.job, self.trainer.progress
+        return {
+            "base_model": job.policy.origin,
+            "stage": job.verb,
+            "dataset": job.data_report.get("name", ""),
+            "num_samples": len(job.data.train),
+            "num_epochs": job.settings.epochs if job.settings.steps is None else None,
+            "num_steps": progress.step,
+            "num_tokens": progress.tokens,
+            "learning_rate": job.settings.lr,
+            "batch_size": job.settings.batch_size * job.settings.accumulate,
+            "seed": job.settings.seed,
+            "model_parameters": sum(p.numel() for p in self.trainer.module.parameters()),
+            "validation_loss": losses["validation"].loss if "validation" in losses else None,
+            "training_seconds": round(seconds, 1),
+            "chatwright_version": __version__,
+        }
+
+
+def _card(job: Job, metadata: Mapping[str, Any]) -> str:
+    """The model card that the hub shows."""
+    base = f"base_model: {job.policy.origin}\n" if job.policy.origin else ""
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in metadata.items() if value not in (None, ""))
+    return (
+        f"---\nlibrary_name: transformers\npipeline_tag: text-generation\n{base}---\n\n# {Path(job.settings.out).name}\n\n"
+        f"Trained with chatwright, stage `{job.verb}`.\n\n| | |\n|---|---|\n{rows}\n"
+    )

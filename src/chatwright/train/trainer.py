@@ -1,0 +1,220 @@
+"""The one training loop: pull batches, add up losses, scale the gradient once, clip, step, and write down what happened.
+
+The gradient of a step is that of the mean over all its learned tokens, however they are cut into batches: losses are
+sums, and the sum's gradient is divided by the whole weight at the end.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from chatwright import console
+from chatwright.checkpoint import Checkpoint
+from chatwright.data.loader import Batch
+from chatwright.errors import NotFinite
+from chatwright.evals.loss import LossReport, measure
+from chatwright.objectives.protocol import Objective
+from chatwright.train import optim, resume
+from chatwright.train.resume import Progress
+from chatwright.train.run_folder import RunFolder
+from chatwright.train.settings import TrainSettings
+from chatwright.train.signals import Interrupted, Signals
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many steps, and how often something else happens; all in optimizer steps."""
+
+    steps: int
+    save_every: int
+    eval_every: int
+    sample_every: int
+
+    @classmethod
+    def of(cls, settings: TrainSettings, per_epoch: int) -> "Schedule":
+        """`--steps`, or as many as `--epochs` through the data take; a tenth of it between checkpoints and validations."""
+        steps = settings.steps or max(1, math.ceil(settings.epochs * per_epoch / settings.accumulate))
+        tenth = max(1, steps // 10)
+        return cls(
+            steps, settings.save_every or tenth, settings.eval_every or tenth, settings.sample_every or max(1, steps // 5)
+        )
+
+
+@dataclass
+class Hooks:
+    """What the loop calls on its way: batches to validate on, and a live sample of what the model says."""
+
+    validation: Callable[[], Iterator[Batch]] | None = None
+    sample: Callable[[], str] | None = None
+
+
+class Trainer:
+    """Trains `policy` in place. `identity` are the settings that a resumed run must share."""
+
+    def __init__(
+        self,
+        policy: Checkpoint,
+        objective: Objective[Any],
+        settings: TrainSettings,
+        schedule: Schedule,
+        run: RunFolder,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        hooks: Hooks,
+        identity: dict[str, Any],
+    ) -> None:
+        assert isinstance(policy.model, nn.Module)
+        self.policy, self.objective, self.settings, self.schedule = policy, objective, settings, schedule
+        self.run_folder, self.hooks, self.identity = run, hooks, identity
+        self.device, self.dtype = device, dtype
+        self.module: nn.Module = policy.model
+        self.module.to(device).train()
+        self.optimizer = optim.build(self.module, settings.lr, settings.optim)
+        # fp16 has 5 bits of exponent: without scaling, small gradients would vanish
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.progress = Progress()
+
+    def restore(self) -> None:
+        """Goes back to the newest whole checkpoint of the run."""
+        self.progress = resume.load(self.run_folder, self.policy, self.optimizer, self.identity)
+        if self.progress.loss_scale is not None:
+            self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": self.progress.loss_scale})
+        self.run_folder.forget_after(self.progress.step)
+
+    def train(self, batches: Iterator[Batch], signals: Signals) -> None:
+        """Steps until the schedule's end, or until validation stops improving. Interrupted after saving on a signal."""
+        signals.patient = True
+        description = type(self.objective).__name__.lower()
+        with console.progress(description, self.schedule.steps) as bar:
+            while self.progress.step < self.schedule.steps:
+                row = self.step(batches, signals)
+                self._check(signals)
+                bar.update(self.progress.step, loss=row["loss"], **{"tok/s": row["tokens_per_second"]})
+                self.run_folder.measure(row)
+                if not self._after_step():
+                    break
+                self._check(signals)
+        signals.patient = False
+
+    def step(self, batches: Iterator[Batch], signals: Signals) -> dict[str, Any]:
+        """One optimizer step. NotFinite, before any weight has changed, when the loss or the gradient is no number."""
+        began, number = time.perf_counter(), self.progress.step + 1
+        lr = optim.rate(number, self.schedule.steps, self.settings.lr, self.settings.optim)
+        total = weight = tokens = 0.0
+        sums: dict[str, float] = {}
+        cursor = self.progress.cursor
+        for micro in range(self.settings.accumulate):
+            # dropout is drawn from (seed, step, micro-batch), so an interrupted run draws the same again
+            torch.manual_seed((self.settings.seed * 1_000_003 + number) * 1_009 + micro)
+            batch = next(batches)
+            loss = self._backward(batch.to(self.device), number)
+            total, weight, tokens = total + loss[0], weight + loss[1], tokens + batch.tokens
+            sums = {name: sums.get(name, 0.0) + value for name, value in loss[2].items()}
+            cursor = batch.cursor
+            self._check(signals)
+        norm = self._update(weight, lr, number)
+        seconds = time.perf_counter() - began
+        self.progress.step, self.progress.cursor = number, cursor
+        self.progress.tokens += int(tokens)
+        self.progress.seconds += seconds
+        metrics = {name: value / weight for name, value in sums.items()}
+        return {
+            "step": number,
+            "split": "train",
+            "loss": total / weight,
+            **metrics,
+            "lr": lr,
+            "grad_norm": norm,
+            "tokens": self.progress.tokens,
+            "tokens_per_second": round(tokens / seconds),
+            "seconds": round(self.progress.seconds, 3),
+        }
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Arithmetic in the run's precision; the weights and the optimizer stay fp32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def validate(self, batches: Iterator[Batch]) -> LossReport:
+        with self.autocast():
+            return measure(self.policy.model, self.objective, batches, self.policy.tokenizer.byte_lengths)
+
+    def save(self) -> None:
+        self.progress.loss_scale = self.scaler.get_scale() if self.scaler.is_enabled() else None
+        resume.save(self.run_folder, self.policy, self.optimizer, self.progress, self.identity)
+        protected = {self.progress.best_step} if self.settings.patience else set()
+        self.run_folder.prune(self.settings.keep, protected)
+
+    def _backward(self, batch: Batch, number: int) -> tuple[float, float, dict[str, float]]:
+        with self.autocast():
+            loss = self.objective.loss(self.policy.model, batch)
+        if not torch.isfinite(loss.total):
+            raise NotFinite(
+                f"the loss is {loss.total.item()} at step {number} (batch before {batch.cursor}); the weights are those of "
+                f"step {number - 1}. Lower --lr, or look at the data with `chatwright check`"
+            )
+        self.scaler.scale(loss.total).backward()  # type: ignore[no-untyped-call]
+        return loss.total.item(), loss.weight.item(), {name: value.item() for name, value in loss.metrics.items()}
+
+    def _update(self, weight: float, lr: float, number: int) -> float:
+        """Divides the summed gradient by its weight, clips it, and steps. Returns its norm before clipping."""
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for p in self.module.parameters() if p.grad is not None]
+        torch._foreach_div_([p.grad for p in parameters], weight)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.optim.clip or math.inf)
+        if not torch.isfinite(norm) and not self.scaler.is_enabled():
+            raise NotFinite(
+                f"the gradient's norm is {norm.item()} at step {number}; the weights are those of step {number - 1}. "
+                "Lower --lr, or look at the data with `chatwright check`"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.scaler.step(self.optimizer)  # fp16: left out, and the scale lowered, where the scaled gradient overflowed
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm.item()
+
+    def _after_step(self) -> bool:
+        """Validation, sample and checkpoint where they are due. False when validation says that it is time to stop."""
+        step, plan = self.progress.step, self.schedule
+        better = False
+        if self.hooks.validation is not None and (step % plan.eval_every == 0 or step == plan.steps):
+            better = self._evaluate(self.hooks.validation())
+        if self.hooks.sample is not None and step % plan.sample_every == 0 and step < plan.steps:
+            console.note(f"step {step}: {self.hooks.sample()}")
+        stop = 0 < self.settings.patience <= self.progress.without_better
+        if step % plan.save_every == 0 or step == plan.steps or stop or (better and self.settings.patience):
+            self.save()
+        return not stop
+
+    def _evaluate(self, batches: Iterator[Batch]) -> bool:
+        found = self.validate(batches)
+        step, progress = self.progress.step, self.progress
+        row = {"step": step, "split": "validation", "loss": found.loss, "token_accuracy": found.token_accuracy}
+        self.run_folder.measure(row)
+        self.run_folder.log(f"step {step}: validation loss {found.loss:.4f}, token accuracy {found.token_accuracy:.3f}")
+        if progress.best_loss is None or found.loss < progress.best_loss:
+            progress.best_loss, progress.best_step, progress.without_better = found.loss, step, 0
+            return True
+        progress.without_better += 1
+        return False
+
+    def _check(self, signals: Signals) -> None:
+        """On a signal: forget a half-made step, save the last whole one, and end."""
+        if signals.received is None:
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.progress.step:
+            self.save()
+        raise Interrupted(
+            signals.received,
+            f"ended at step {self.progress.step}, saved in {self.run_folder.checkpoints}; --resume goes on from there",
+        )
