@@ -124,6 +124,7 @@ UNFENCED = """def draw(t):
     t.forward(100, pen)
     t.forward(100, pen)
 """
+FLUSH = "```sh\nmake clean all tests\nmake clean all tests\nmake clean all tests\n```"
 TIPS = "1. Sleep seven hours a night.\n2. Walk for half an hour a day.\n3. Eat vegetables with every meal."
 QUESTIONS = "1. What is the capital of France?\n2. What is the capital of Spain?\n3. What is the capital of Italy?"
 
@@ -149,6 +150,7 @@ NO_LOOPS = [
     TIPS,
     QUESTIONS,
     CODE,
+    FLUSH,
     UNFENCED,
     "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + fibonacci(n - 2)",
     "[[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]",
@@ -441,9 +443,27 @@ def test_parity_is_red_when_the_exported_folder_makes_other_ids(tmp_path: Path) 
     assert "the exported template feeds id" in found.says
 
 
-def test_the_second_opinion_is_what_transformers_does(folder: Path) -> None:
+# Its line ends and indents vanish only under the settings that chat templates are written for.
+INDENTED_TEMPLATE = """{% for m in messages %}
+    {% if m.role == 'user' %}
+Q: {{ m | tojson }}
+    {% else %}
+A: {% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}
+
+    {% endif %}
+    {% if loop.index > 1 %}{% continue %}{% endif %}
+{% endfor %}
+"""
+
+
+@pytest.mark.parametrize("source", ["", INDENTED_TEMPLATE])
+def test_the_second_opinion_is_what_transformers_does(tmp_path: Path, source: str) -> None:
     from transformers import AutoTokenizer
 
+    folder = tmp_path / "model"
+    tiny().save(folder)
+    if source:
+        (folder / "chat_template.jinja").write_text(source, encoding="utf-8")
     theirs = AutoTokenizer.from_pretrained(folder)
     for talk in [*TALKS, conversation("  spaced\n\n", " out ", "日本語 🙂 <|im_end|>?", "ok")]:
         before = talk[:-1]

@@ -173,8 +173,8 @@ def load_text(name: str | Path, template: str | None = None) -> tuple[Tokenizer,
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """A vocabulary from a folder with a tokenizer.json, a run's or a model's."""
-    return Tokenizer.load(folder / "model" if (folder / "model" / "tokenizer.json").exists() else folder)
+    """A vocabulary from the folder of a tokenizer, a run's or a model's."""
+    return Tokenizer.load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

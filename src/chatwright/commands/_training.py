@@ -1,20 +1,20 @@
-"""How the training verbs put their parts together: data and model in, a stage, then its proofs and its report."""
+"""What the training verbs share: data read, screened and split, a new model, and a stage's proofs and report."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from chatwright import checkpoint, console, registry
 from chatwright.checkpoint import Checkpoint
-from chatwright.commands import pretrain as pretrain_verb
-from chatwright.commands import sft as sft_verb
 from chatwright.data import source
+from chatwright.data.check import screen
+from chatwright.data.files import BadRow
 from chatwright.data.source import Dataset
 from chatwright.data.split import Splits, split
-from chatwright.data.truncate import Fit, fit
+from chatwright.data.truncate import Fit, Fitted, fit_record
 from chatwright.errors import ConfigError, RedProof
 from chatwright.evals import proofs, report
 from chatwright.evals.compare import Comparison, Evaluation, Examination, evaluate
@@ -22,67 +22,19 @@ from chatwright.evals.machine import machine
 from chatwright.evals.plots import read_metrics
 from chatwright.evals.prompts import default as default_prompts
 from chatwright.evals.prompts import prompt
+from chatwright.evals.proofs import Proof
 from chatwright.evals.results import Report, Stage
 from chatwright.generate.chatbot import Chatbot
 from chatwright.generate.sampling import Sampling
-from chatwright.objectives.pretrain import Pretrain
-from chatwright.objectives.sft import Sft
+from chatwright.text import template as templates
 from chatwright.text.records import Conversation, Record
 from chatwright.text.tokenizer import Tokenizer
-from chatwright.train import stage
 from chatwright.train.settings import TrainSettings
-from chatwright.train.stage import Job, StageResult
-
-if TYPE_CHECKING:
-    from chatwright.evals.proofs import Proof
+from chatwright.train.stage import StageResult
 
 S = TypeVar("S", bound=TrainSettings)
-LIVE_PROMPT = "What is the capital of Italy?"  # shown as the training goes on; whatever the data, an answer shows the manner
 OWN_PROMPTS = 4  # held-out prompts of the user's own data that start and result are asked too
 PARITY_ROWS = 200  # conversations whose ids are compared, from the start of the data
-
-
-def pretrain(settings: pretrain_verb.Settings) -> dict[str, Any]:
-    """A new or a loaded model, trained on documents."""
-    settings = _quick(settings) if settings.quick else settings
-    policy, loaded = _base(settings)
-    data = source.read(settings.data, kind="documents", format=settings.format, skip_bad_rows=settings.skip_bad_rows)
-    objective = Pretrain(settings.batch_size, window(settings, policy), settings.seed)
-    first = " ".join(_text(data.records[0]).split()[:5])
-    job = Job(
-        "pretrain", settings, policy, objective, _splits(data, settings), _data_report(data), loaded=False, live_prompt=""
-    )
-    console.note(f"{'going on with' if loaded else 'a new model of'} {_size(policy)}; {len(job.data.train):,} documents, first: {first} …")
-    result = stage.run(job)
-    whole = _stage_report(settings, result, "pretrain")
-    return _conclude(settings, result, list(result.proofs), whole)
-
-
-def sft(settings: sft_verb.Settings) -> dict[str, Any]:
-    """A model tuned on conversations, with the proofs that it learned answers, learned to stop, and what changed."""
-    settings = _quick(settings) if settings.quick else settings
-    policy = Checkpoint.load(settings.model, template=settings.template)
-    policy = policy.with_template(policy.template)
-    policy.template.check(policy.tokenizer)
-    data = source.read(settings.data, kind="conversations", format=settings.format, skip_bad_rows=settings.skip_bad_rows)
-    splits = _splits(data, settings)
-    conversations = [record for record in splits.train if isinstance(record, Conversation)]
-    if settings.rehearse_data:
-        documents = source.read(settings.rehearse_data, kind="documents").records
-        splits = replace(splits, train=[*splits.train, *documents])
-    objective = Sft(settings.batch_size, window(settings, policy), settings.seed, settings.rehearse)
-    job = Job(
-        "sft", settings, policy, objective, splits, _data_report(data), loaded=not settings.from_scratch,
-        live_prompt=next((r.first_user for r in splits.validation if isinstance(r, Conversation)), LIVE_PROMPT),
-    )  # fmt: skip
-    console.note(f"tuning {_size(policy)} on {len(conversations):,} conversations under the template {policy.template.name}")
-    result = stage.run(job)
-    shown = [*_text_proofs(policy, conversations, objective.seq_len, result.folder / "model"), *result.proofs]
-    whole = _stage_report(settings, result, "sft")
-    if settings.compare:
-        whole = _with_start(whole, settings, [*splits.validation, *splits.test])
-        shown.append(proofs.before_after_proof({s.name: s.evaluation for s in whole.stages}))
-    return _conclude(settings, result, shown, whole)
 
 
 def window(settings: TrainSettings, policy: Checkpoint) -> int:
@@ -103,22 +55,7 @@ def new_model(name: str, tokenizer: Tokenizer, *, seed: int, dropout: float | No
     model = registry.load("models", family).build(config)
     if dropout is not None:
         model.set_dropout(dropout)
-    return Checkpoint(model, tokenizer, _plain(), own_template=False)
-
-
-def _base(settings: pretrain_verb.Settings) -> tuple[Checkpoint, bool]:
-    """A new model for a size or config file, or a loaded one to go on with; and whether it was loaded."""
-    if settings.model in sizes() or settings.model.endswith(".json"):
-        if settings.tokenizer is None:
-            raise ConfigError("a new model needs a vocabulary: give --tokenizer DIR (`chatwright tokenizer D --out DIR` makes one)")
-        tokenizer = checkpoint.load_tokenizer(settings.tokenizer)
-        return new_model(settings.model, tokenizer, seed=settings.seed, dropout=settings.dropout), False
-    if not Path(settings.model).exists() and "/" not in settings.model:
-        raise ConfigError(f"--model {settings.model!r} is no size ({', '.join(sizes())}), no config.json and no folder")
-    loaded = Checkpoint.load(settings.model)
-    if settings.dropout is not None:
-        loaded.model.set_dropout(settings.dropout)
-    return loaded, True
+    return Checkpoint(model, tokenizer, templates.load("plain"), own_template=False)
 
 
 def sizes() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -137,14 +74,15 @@ def _config(name: str) -> tuple[str, dict[str, Any]]:
     return config.get("model_type", "gpt2"), config
 
 
-def _quick(settings: S) -> S:
+def quick(settings: S) -> S:
     """100 samples and 20 steps, unless they were given."""
     given = settings.model_fields_set
     wanted = {"max_samples": 100, "steps": 20}
     return settings.model_copy(update={name: value for name, value in wanted.items() if name not in given})
 
 
-def _splits(data: Dataset, settings: TrainSettings) -> Splits:
+def splits(data: Dataset, settings: TrainSettings) -> Splits:
+    """Train, validation and test; --max-samples is taken before the cut."""
     records = data.records[: settings.max_samples] if settings.max_samples else data.records
     held_out = settings.validation_share, settings.test_share
     cut = split(records, (1 - sum(held_out), *held_out))
@@ -153,28 +91,57 @@ def _splits(data: Dataset, settings: TrainSettings) -> Splits:
     return cut
 
 
-def _text_proofs(policy: Checkpoint, conversations: Sequence[Conversation], seq_len: int, folder: Path) -> list["Proof"]:
-    """mask, stop and parity, from the very examples that were trained on."""
-    fitted = [fit(one, policy.tokenizer, policy.template, seq_len + 1) for one in conversations]
-    empty = [row for row, one in enumerate(fitted) if one.example is None]
-    for row in empty[:10]:
-        console.warn(f"{conversations[row].source}: {fitted[row].fit}")
-    examples = [policy.render(one) for one in conversations]
-    cut = [row for row, one in enumerate(fitted) if one.fit is not Fit.WHOLE]
+@dataclass(frozen=True)
+class Screened:
+    """Data of which every row teaches something, with what became of each row in the window."""
+
+    data: Dataset
+    fitted: dict[int, Fitted]  # by the id() of a record
+
+
+def screened(data: Dataset, policy: Checkpoint, seq_len: int, settings: TrainSettings) -> Screened:
+    """Leaves out rows from which nothing can be learned, if --skip-bad-rows says so; otherwise DataError lists them."""
+
+    def render(record: Record) -> list[Fitted]:
+        return fit_record(record, policy.tokenizer, policy.template, seq_len + 1)
+
+    kept: list[Record] = []
+    bad: list[BadRow] = []
+    fitted: dict[int, Fitted] = {}
+    for found in screen(data.records, render):
+        if isinstance(found, BadRow):
+            bad.append(found)
+        else:
+            kept.append(found[0])
+            fitted[id(found[0])] = found[1][0]
+    report = replace(data.report, kept=len(kept), skipped=(*data.report.skipped, *bad))
+    source.judge(report, settings.skip_bad_rows, settings.max_bad_share)
+    if bad:
+        console.warn(f"{len(bad):,} rows teach nothing and are left out, the first being {bad[0]}")
+    return Screened(replace(data, records=kept, report=report), fitted)
+
+
+def text_proofs(policy: Checkpoint, found: Screened, trained: Sequence[Conversation], folder: Path) -> list[Proof]:
+    """mask, stop and parity, from the examples that were trained on."""
+    fitted = [found.fitted[id(one)] for one in trained]
+    cut = [row for row, one in enumerate(fitted) if one.fit is Fit.ANSWER_CUT]
+    kept = [one.conversation for one in fitted if one.conversation is not None]
+    whole = [row for row, one in enumerate(fitted) if one.fit is Fit.WHOLE][:PARITY_ROWS]
+    examples = [policy.render(kept[row]) for row in whole]
     return [
-        proofs.mask_proof(examples, empty),
-        proofs.stop_proof(conversations, policy.template, policy.tokenizer, truncated=cut),
-        proofs.parity_proof(folder, conversations[:PARITY_ROWS], examples[:PARITY_ROWS]),
+        proofs.mask_proof([one.example for one in fitted if one.example is not None]),
+        proofs.stop_proof(kept, policy.template, policy.tokenizer, truncated=cut),
+        proofs.parity_proof(folder, [kept[row] for row in whole], examples),
     ]
 
 
-def _with_start(whole: Report, settings: sft_verb.Settings, held_out: Sequence[Record]) -> Report:
+def with_start(whole: Report, model: str, settings: TrainSettings, held_out: Sequence[Record]) -> Report:
     """The report with start and result asked the same: the classic prompts, and some of the user's own held-out ones."""
     own = [prompt(_question(record).messages) for record in held_out if isinstance(record, Conversation)]
     examination = Examination((*default_prompts(), *own[:OWN_PROMPTS]), Sampling(max_tokens=64))
     after = whole.stages[-1]
     evaluations: list[Evaluation] = []
-    for name, place in (("start", settings.model), (after.name, str(Path(settings.out) / "model"))):
+    for name, place in (("start", model), (after.name, str(Path(settings.out) / "model"))):
         bot = Chatbot(Checkpoint.load(place, quiet=True), device=settings.device)
         evaluations.append(evaluate(name, bot, examination))
     start = Stage("start", evaluations[0])
@@ -189,7 +156,7 @@ def _question(conversation: Conversation) -> Conversation:
     return conversation[:end]
 
 
-def _stage_report(settings: TrainSettings, result: StageResult, name: str) -> Report:
+def stage_report(settings: TrainSettings, result: StageResult, name: str) -> Report:
     one = Stage(
         name,
         losses=result.losses,
@@ -202,7 +169,7 @@ def _stage_report(settings: TrainSettings, result: StageResult, name: str) -> Re
     return Report(f"{name} {model}", (one,), machine=machine(), next_commands=after)
 
 
-def _conclude(settings: TrainSettings, result: StageResult, shown: list["Proof"], whole: Report) -> dict[str, Any]:
+def conclude(settings: TrainSettings, result: StageResult, shown: list[Proof], whole: Report) -> dict[str, Any]:
     """Writes proofs and report, prints them, and raises RedProof where one is red and that is not to be a warning."""
     whole = replace(whole, proofs=shown)
     proofs.write(result.folder, shown)
@@ -218,20 +185,10 @@ def _conclude(settings: TrainSettings, result: StageResult, shown: list["Proof"]
     return reached
 
 
-def _data_report(data: Dataset) -> dict[str, Any]:
+def data_report(data: Dataset) -> dict[str, Any]:
     return {**data.report.as_dict(), "name": data.name, "fingerprint": data.fingerprint}
 
 
-def _size(policy: Checkpoint) -> str:
+def size_of(policy: Checkpoint) -> str:
     assert isinstance(policy.model, torch.nn.Module)
     return f"{sum(p.numel() for p in policy.model.parameters()):,} parameters"
-
-
-def _text(record: Record) -> str:
-    return record.text if hasattr(record, "text") else str(record)
-
-
-def _plain() -> Any:
-    from chatwright.text.template import load
-
-    return load("plain")

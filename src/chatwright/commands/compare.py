@@ -44,7 +44,7 @@ def run(settings: Settings) -> dict[str, Any]:
     from chatwright.evals.benchmark import problem_sets
     from chatwright.evals.compare import Comparison, Examination, evaluate
     from chatwright.evals.machine import machine
-    from chatwright.evals.results import as_json
+    from chatwright.evals.results import as_json, samples_text
     from chatwright.generate.chatbot import Chatbot
     from chatwright.generate.sampling import Sampling
 
@@ -67,6 +67,7 @@ def run(settings: Settings) -> dict[str, Any]:
     page = report.write(settings.out / "report", whole)
     proofs.write(settings.out, shown)
     if not settings.json:
+        console.out().print(samples_text(whole), markup=False)
         report.show(whole)
         console.out().print(f"The report: {page}", markup=False)
     return {**as_json(whole), "report": str(page)}

@@ -1,11 +1,16 @@
 """Trains a new model on plain text: from random weights to a base model that continues what it is given."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from chatwright import console
+from chatwright.errors import ConfigError
 from chatwright.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from chatwright.checkpoint import Checkpoint
 
 POSITIONAL = ("data",)
 EXAMPLES = (
@@ -27,7 +32,39 @@ class Settings(TrainSettings):
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """The run's figures; see StageResult."""
+    """A new or a loaded model, trained on documents; the run's figures and the place of its report."""
     from chatwright.commands import _training as training
+    from chatwright.data import source
+    from chatwright.objectives.pretrain import Pretrain
+    from chatwright.train import stage
 
-    return training.pretrain(settings)
+    settings = training.quick(settings) if settings.quick else settings
+    policy, loaded = _base(settings)
+    data = source.read(settings.data, kind="documents", format=settings.format, skip_bad_rows=settings.skip_bad_rows)
+    objective = Pretrain(settings.batch_size, training.window(settings, policy), settings.seed)
+    splits = training.splits(data, settings)
+    size = training.size_of(policy)
+    console.note(f"{'going on with' if loaded else 'a new model of'} {size}; {len(splits.train):,} documents to read")
+    job = stage.Job("pretrain", settings, policy, objective, splits, training.data_report(data), loaded=False)
+    result = stage.run(job)
+    report = training.stage_report(settings, result, "pretrain")
+    return training.conclude(settings, result, list(result.proofs), report)
+
+
+def _base(settings: Settings) -> "tuple[Checkpoint, bool]":
+    """A new model for a size or config file, or a loaded one to go on with; and whether it was loaded."""
+    from chatwright import checkpoint
+    from chatwright.checkpoint import Checkpoint
+    from chatwright.commands._training import new_model, sizes
+
+    if settings.model in sizes() or settings.model.endswith(".json"):
+        if settings.tokenizer is None:
+            raise ConfigError("a new model needs a vocabulary: give --tokenizer DIR (`chatwright tokenizer D --out DIR` makes one)")
+        tokenizer = checkpoint.load_tokenizer(settings.tokenizer)
+        return new_model(settings.model, tokenizer, seed=settings.seed, dropout=settings.dropout), False
+    if not Path(settings.model).exists() and "/" not in settings.model:
+        raise ConfigError(f"--model {settings.model!r} is no size ({', '.join(sizes())}), no config.json and no folder")
+    loaded = Checkpoint.load(settings.model)
+    if settings.dropout is not None:
+        loaded.model.set_dropout(settings.dropout)
+    return loaded, True

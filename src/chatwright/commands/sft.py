@@ -1,9 +1,11 @@
 """Fine-tunes a model on conversations: it learns the assistant's turns, and to stop at their end."""
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
 
+from chatwright import console
 from chatwright.train.settings import TrainSettings
 
 POSITIONAL = ("model",)
@@ -30,7 +32,38 @@ class Settings(TrainSettings):
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """The run's figures, proofs and the place of its report."""
+    """The run's figures, with the proofs that it learned answers, learned to stop, and what it changed."""
+    from chatwright.checkpoint import Checkpoint
     from chatwright.commands import _training as training
+    from chatwright.data import source
+    from chatwright.evals import proofs
+    from chatwright.objectives.sft import Sft
+    from chatwright.text.records import Conversation
+    from chatwright.train import stage
 
-    return training.sft(settings)
+    settings = training.quick(settings) if settings.quick else settings
+    policy = Checkpoint.load(settings.model, template=settings.template)
+    policy = policy.with_template(policy.template)
+    policy.template.check(policy.tokenizer)
+    if settings.dropout is not None:
+        policy.model.set_dropout(settings.dropout)
+    seq_len = training.window(settings, policy)
+    data = source.read(settings.data, kind="conversations", format=settings.format, skip_bad_rows=settings.skip_bad_rows)
+    found = training.screened(data, policy, seq_len, settings)
+    splits = training.splits(found.data, settings)
+    learned = [record for record in splits.train if isinstance(record, Conversation)]
+    if settings.rehearse_data:
+        documents = source.read(settings.rehearse_data, kind="documents").records
+        splits = replace(splits, train=[*splits.train, *documents])
+    console.note(f"{training.size_of(policy)}, {len(learned):,} conversations, template {policy.template.name}")
+    objective = Sft(settings.batch_size, seq_len, settings.seed, settings.rehearse)
+    prompts = [one.first_user for one in splits.validation if isinstance(one, Conversation)]
+    job = stage.Job("sft", settings, policy, objective, splits, training.data_report(found.data))
+    job = replace(job, loaded=not settings.from_scratch, live_prompt=prompts[0] if prompts else learned[0].first_user)
+    result = stage.run(job)
+    shown = [*training.text_proofs(policy, found, learned, result.folder / "model"), *result.proofs]
+    report = training.stage_report(settings, result, "sft")
+    if settings.compare:
+        report = training.with_start(report, settings.model, settings, [*splits.validation, *splits.test])
+        shown.append(proofs.before_after_proof({one.name: one.evaluation for one in report.stages}))
+    return training.conclude(settings, result, shown, report)

@@ -38,8 +38,8 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         if device.type == "cpu":
             return self
-        tensors = (tensor.to(device, non_blocking=True) for tensor in (self.ids, self.targets, self.mask))
-        return Batch(*tensors, self.attend.to(device), self.cursor, self.tokens)
+        ids, targets, mask = (one.to(device, non_blocking=True) for one in (self.ids, self.targets, self.mask))
+        return Batch(ids, targets, mask, self.attend.to(device), self.cursor, self.tokens)
 
 
 class Examples:

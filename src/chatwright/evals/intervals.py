@@ -40,7 +40,8 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     middle = share + Z**2 / (2 * n)
     half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
     scale = 1 + Z**2 / n
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+    # at the ends the formula gives 0 and 1 but for rounding
+    return (middle - half) / scale if successes > 0 else 0.0, (middle + half) / scale if successes < n else 1.0
 
 
 def paired_bootstrap(

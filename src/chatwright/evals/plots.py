@@ -80,13 +80,13 @@ def render(stages: Mapping[str, Rows], curve: Curve, kind: str, theme: Theme = P
     """The bytes of one figure, a panel for each stage; `kind` is "png" or "pdf"."""
     import matplotlib
 
-    metadata: dict[str, None] = {"Software": None} if kind == "png" else dict.fromkeys(("CreationDate", "Creator", "Producer"))
+    left_out = ("Software",) if kind == "png" else ("CreationDate", "Creator", "Producer")
     target = io.BytesIO()
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 10}), warnings.catch_warnings():
         # a stage named in a script that the font lacks is drawn with boxes
         warnings.filterwarnings("ignore", message="Glyph")
         _figure(stages, curve, theme).savefig(
-            target, format=kind, dpi=160, metadata=metadata, facecolor=theme.background or "none"
+            target, format=kind, dpi=160, metadata=dict.fromkeys(left_out), facecolor=theme.background or "none"
         )
     return target.getvalue()
 

@@ -130,10 +130,15 @@ def stop_proof(
     says = f"The end of all {turns:,} answers is learned{cut}"
     if measured is None:
         return Proof("stop", "green", f"{says}.", figures)
-    figures |= {"measured": measured.n, "stop_rate": measured.stop_rate}
-    state: State = "green" if measured.stop_rate >= STOP_RATE_WANTED else "warning"
-    says = f"{says}; {measured.stop_rate:.1%} of {measured.n:,} replies stop by themselves."
-    return Proof("stop", state, says, figures)
+    return with_measured(Proof("stop", "green", f"{says}.", figures), measured)
+
+
+def with_measured(stop: Proof, measured: Health) -> Proof:
+    """The stop proof with how often the finished model really stops; a rate under 90 % is a warning, never red."""
+    figures = {**stop.figures, "measured": measured.n, "stop_rate": measured.stop_rate}
+    says = f"{stop.says.rstrip('.')}; {measured.stop_rate:.1%} of {measured.n:,} replies stop by themselves."
+    weak = stop.state == "green" and measured.stop_rate < STOP_RATE_WANTED
+    return Proof("stop", "warning" if weak else stop.state, says, figures)
 
 
 def parity_proof(

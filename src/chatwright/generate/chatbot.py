@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from chatwright.checkpoint import Checkpoint
-from chatwright.models.device import device_of
 from chatwright.errors import ConfigError
 from chatwright.generate.engine import Completion, Engine
 from chatwright.generate.sampling import Sampling
+from chatwright.models.device import device_of
 from chatwright.text.records import Conversation, Message
 
 DEFAULT = Sampling()

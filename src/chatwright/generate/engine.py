@@ -17,7 +17,8 @@ from chatwright.generate.sampling import Sampling, pick
 from chatwright.models.attention import Attend
 from chatwright.models.cache import KVCache
 from chatwright.models.protocol import LanguageModel
-from chatwright.text.tokenizer import StreamDecoder, Tokenizer
+from chatwright.text.streaming import StreamDecoder
+from chatwright.text.tokenizer import Tokenizer
 
 # stop: the end-of-turn token came by itself; string: a stop string; length: max_tokens; context: the window is full
 Finish = Literal["stop", "string", "length", "context", "cancelled"]

@@ -66,15 +66,19 @@ class Attend:
         return Attend(self.positions.to(device), mask, self.is_causal, self.first_row, self.seen)
 
 
-def attention(
-    query: Tensor, key: Tensor, value: Tensor, attend: Attend, *, cache: KVCache | None, layer: int, dropout: float
-) -> Tensor:
-    """(B, H, T, D) query, key, value of the new tokens -> (B, H, T, D); stores key and value when there is a cache."""
-    if cache is not None:
-        cache.write(layer, key, value, attend.positions, attend.first_row)
-        if attend.seen:
-            key, value = cache.read(layer, attend.first_row, query.shape[0], attend.seen)
-            key, value = key.to(query.dtype), value.to(query.dtype)
+def remember(layer: int, key: Tensor, value: Tensor, attend: Attend, cache: KVCache | None) -> tuple[Tensor, Tensor]:
+    """Stores the new tokens' keys and values, and gives those of everything that they may see: (B, H, K, D) each."""
+    if cache is None:
+        return key, value
+    cache.write(layer, key, value, attend.positions, attend.first_row)
+    if not attend.seen:  # a prefill sees itself only
+        return key, value
+    keys, values = cache.read(layer, attend.first_row, key.shape[0], attend.seen)
+    return keys.to(key.dtype), values.to(value.dtype)
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, attend: Attend, *, dropout: float = 0.0) -> Tensor:
+    """(B, H, T, D) queries, (B, H, K, D) keys and values -> (B, H, T, D), looking where `attend` allows."""
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=attend.mask, dropout_p=dropout, is_causal=attend.is_causal
     )

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chatwright.errors import ConfigError, DataError
-from chatwright.models.attention import Attend, attention
+from chatwright.models.attention import Attend, attention, remember
 from chatwright.models.cache import KVCache
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -101,9 +101,11 @@ class Attention(nn.Module):
         heads = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, D) -> 3 × (B, H, T, D)
         dropout = self.attn_pdrop if self.training else 0.0
-        y = attention(query, key, value, attend, cache=cache, layer=self.layer, dropout=dropout)
+        key, value = remember(self.layer, key, value, attend, cache)
+        y = attention(query, key, value, attend, dropout=dropout)
         y = y.transpose(1, 2).reshape(B, T, C)  # (B, H, T, D) -> (B, T, C)
-        return self.resid_dropout(self.c_proj(y))
+        out: Tensor = self.resid_dropout(self.c_proj(y))
+        return out
 
 
 class MLP(nn.Module):
@@ -116,7 +118,8 @@ class MLP(nn.Module):
         self.dropout = nn.Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate=self.approximate)))
+        out: Tensor = self.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate=self.approximate)))
+        return out
 
 
 class Block(nn.Module):
@@ -129,7 +132,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, attend: Attend, cache: KVCache | None) -> Tensor:
         x = x + self.attn(self.ln_1(x), attend, cache)
-        return x + self.mlp(self.ln_2(x))
+        out: Tensor = x + self.mlp(self.ln_2(x))
+        return out
 
 
 class Transformer(nn.Module):
@@ -177,7 +181,8 @@ class GPT2(nn.Module):
         x = self.transformer.drop(self.transformer.wte(ids) + self.transformer.wpe(positions))
         for block in self.transformer.h:
             x = block(x, attend, cache)
-        return self.transformer.ln_f(x)
+        hidden: Tensor = self.transformer.ln_f(x)
+        return hidden
 
     def head(self, hidden: Tensor) -> Tensor:
         """(…, C) -> (…, V)."""

@@ -28,7 +28,7 @@ def token_loss(model: LanguageModel, batch: Batch) -> Loss:
     else:
         parts = [
             checkpoint(_cross_entropy, model, h, t, use_reentrant=False)
-            for h, t in zip(hidden.split(piece), targets.split(piece), strict=True)
+            for h, t in zip(torch.split(hidden, piece), torch.split(targets, piece), strict=True)
         ]
         total = torch.stack([part[0] for part in parts]).sum()
         correct = torch.stack([part[1] for part in parts]).sum()

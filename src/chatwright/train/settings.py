@@ -45,5 +45,6 @@ class TrainSettings(Settings):
     threads: int | None = Field(default=None, ge=1, description="processor threads; what the machine gives if not given")
     resume: bool = Field(default=False, description="go on with the run in --out from its newest whole checkpoint")
     skip_bad_rows: bool = Field(default=False, description="leave out rows that cannot be read, and list them")
+    max_bad_share: float = Field(default=0.01, ge=0, le=1, description="of the rows, when bad ones are skipped")
     proofs: Literal["strict", "warn"] = Field(default="strict", description="a red proof ends with exit code 6, or only warns")
     optim: Optim = Optim()

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from chatwright import __version__, config, console, disk
+from chatwright import config, console, disk
 from chatwright.checkpoint import Checkpoint, read_json, read_weights
 from chatwright.data.loader import Batch
 from chatwright.data.split import Splits
@@ -25,7 +26,7 @@ from chatwright.train import sanity
 from chatwright.train.run_folder import RunFolder
 from chatwright.train.settings import TrainSettings
 from chatwright.train.signals import Signals
-from chatwright.train.trainer import Hooks, Schedule, Trainer
+from chatwright.train.trainer import Hooks, Schedule, Setup, Trainer
 
 # settings that may differ between a run and its resumption, because they do not change the weights
 FREE = {"out", "resume", "json", "save_every", "keep", "sample_every", "proofs", "device"}
@@ -97,17 +98,18 @@ class _Stage:
         splits = {"train": job.data.train, "validation": job.data.validation, "test": job.data.test}
         self.data = {name: job.objective.prepare(records, self.start) for name, records in splits.items() if records}
         per_epoch = job.objective.steps_per_epoch(self.data["train"])
-        self.trainer = Trainer(
-            job.policy,
-            job.objective,
-            settings,
-            Schedule.of(settings, per_epoch),
-            folder,
+        setup = Setup(
+            policy=job.policy,
+            objective=job.objective,
+            settings=settings,
+            schedule=Schedule.of(settings, per_epoch),
+            run=folder,
             device=self.device,
             dtype=dtype_of(settings.dtype, self.device),
             hooks=Hooks(self._validation if "validation" in self.data else None, self._sample if job.live_prompt else None),
             identity={k: v for k, v in settings.model_dump(mode="json").items() if k not in FREE},
         )
+        self.trainer = Trainer(setup)
 
     def run(self, signals: Signals) -> StageResult:
         job, trainer = self.job, self.trainer
@@ -168,7 +170,7 @@ class _Stage:
     def _describe(self) -> None:
         """config.yaml, from which --config repeats the run, and what the data were."""
         job = self.job
-        info = {"version": __version__, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+        info = {"version": version("chatwright"), "torch": str(torch.__version__), "threads": torch.get_num_threads()}
         info["data"] = {k: v for k, v in job.data_report.items() if k in ("name", "fingerprint")}
         disk.write(self.folder.path / "config.yaml", config.dump(job.settings, info, job.verb))
         disk.write_json(self.folder.path / "data_report.json", dict(job.data_report))
@@ -203,7 +205,7 @@ class _Stage:
             "model_parameters": sum(p.numel() for p in self.trainer.module.parameters()),
             "validation_loss": losses["validation"].loss if "validation" in losses else None,
             "training_seconds": round(seconds, 1),
-            "chatwright_version": __version__,
+            "chatwright_version": version("chatwright"),
         }
 
 

@@ -54,31 +54,34 @@ class Hooks:
     sample: Callable[[], str] | None = None
 
 
-class Trainer:
-    """Trains `policy` in place. `identity` are the settings that a resumed run must share."""
+@dataclass
+class Setup:
+    """Everything that a Trainer works with. `identity` are the settings that a resumed run must share."""
 
-    def __init__(
-        self,
-        policy: Checkpoint,
-        objective: Objective[Any],
-        settings: TrainSettings,
-        schedule: Schedule,
-        run: RunFolder,
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
-        hooks: Hooks,
-        identity: dict[str, Any],
-    ) -> None:
-        assert isinstance(policy.model, nn.Module)
-        self.policy, self.objective, self.settings, self.schedule = policy, objective, settings, schedule
-        self.run_folder, self.hooks, self.identity = run, hooks, identity
-        self.device, self.dtype = device, dtype
-        self.module: nn.Module = policy.model
-        self.module.to(device).train()
-        self.optimizer = optim.build(self.module, settings.lr, settings.optim)
+    policy: Checkpoint
+    objective: Objective[Any]
+    settings: TrainSettings
+    schedule: Schedule
+    run: RunFolder
+    device: torch.device
+    dtype: torch.dtype
+    hooks: Hooks
+    identity: dict[str, Any]
+
+
+class Trainer:
+    """Trains the policy of its setup in place."""
+
+    def __init__(self, setup: Setup) -> None:
+        assert isinstance(setup.policy.model, nn.Module)
+        self.policy, self.objective, self.settings = setup.policy, setup.objective, setup.settings
+        self.schedule, self.run_folder, self.hooks = setup.schedule, setup.run, setup.hooks
+        self.device, self.dtype, self.identity = setup.device, setup.dtype, setup.identity
+        self.module: nn.Module = setup.policy.model
+        self.module.to(self.device).train()
+        self.optimizer = optim.build(self.module, self.settings.lr, self.settings.optim)
         # fp16 has 5 bits of exponent: without scaling, small gradients would vanish
-        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.progress = Progress()
 
     def restore(self) -> None:
@@ -168,7 +171,9 @@ class Trainer:
         """Divides the summed gradient by its weight, clips it, and steps. Returns its norm before clipping."""
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.module.parameters() if p.grad is not None]
-        torch._foreach_div_([p.grad for p in parameters], weight)
+        for parameter in parameters:
+            assert parameter.grad is not None
+            parameter.grad.div_(weight)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.optim.clip or math.inf)
         if not torch.isfinite(norm) and not self.scaler.is_enabled():
             raise NotFinite(

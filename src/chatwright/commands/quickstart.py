@@ -1,0 +1,88 @@
+"""From nothing to a chatbot, offline, in minutes: tokenizer, pretraining, fine-tuning, report, on the primer."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from chatwright import config, console, disk
+from chatwright.errors import ConfigError, RedProof
+
+POSITIONAL = ()
+EXAMPLES = (
+    "chatwright quickstart",
+    "chatwright quickstart --out runs/long --seconds 900",
+    "chatwright quickstart --out runs/q --json",
+)
+
+
+class Settings(config.Settings):
+    """Everything has a default; --seconds turns into steps once, and config.yaml holds the steps."""
+
+    out: Path = Field(default=Path("runs/quickstart"), description="folder for all stages and the report")
+    seconds: float | None = Field(default=None, ge=20, description="about how long the whole road may take on this machine")
+    pretrain_steps: int = Field(default=800, ge=1, description="optimizer steps of pretraining")
+    sft_steps: int = Field(default=400, ge=1, description="optimizer steps of fine-tuning")
+    model: str = Field(default="tiny", description="size of the model: tiny, small, gpt2 …")
+    vocab_size: int = Field(default=2048, ge=512, description="ids of the tokenizer")
+    lr: float = Field(default=3e-3, gt=0, description="highest learning rate of pretraining")
+    sft_lr: float = Field(default=2e-3, gt=0, description="highest learning rate of fine-tuning")
+    rehearse: float = Field(default=0.3, ge=0, lt=1, description="share of fine-tuning's rows that rehearse documents")
+    seed: int = Field(default=0, ge=0, description="fixes weights and order: the same seed gives the same bot")
+    max_problems: int | None = Field(default=None, ge=1, description="grade at most so many problems of each set")
+    device: str = Field(default="auto", description="auto, cpu, cuda or mps")
+    proofs: str = Field(default="strict", pattern="strict|warn", description="a red proof ends with exit code 6, or only warns")
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """The whole road. A run that was killed goes on where it was when the same command is given again."""
+    from chatwright.commands import _road as road
+
+    began = time.perf_counter()
+    settings = _settled(settings)
+    clock: dict[str, float] = {}
+    with road.timed(clock, "tokenizer"):
+        road.tokenizer(settings)
+    with road.timed(clock, "pretrain"):
+        road.pretrain(settings)
+    with road.timed(clock, "sft"):
+        road.sft(settings)
+    with road.timed(clock, "evaluate"):
+        evaluations, examination = road.evaluate(settings)
+    with road.timed(clock, "report"):
+        report = road.report(settings, evaluations, examination, clock)
+    clock["whole"] = time.perf_counter() - began
+    reached = road.summary(settings, report, clock)
+    disk.write_json(settings.out / "result.json", reached)
+    if not settings.json:
+        road.show(report, reached)
+    red = [proof for proof in report.proofs if proof.state == "red"]
+    if red and settings.proofs == "strict":
+        raise RedProof(f"the proof {red[0].name!r} is red: {red[0].says} The models are saved in {settings.out}", reached)
+    return reached
+
+
+def _settled(settings: Settings) -> Settings:
+    """The settings of a run that is being continued are those in its config.yaml; a new one gets its steps now."""
+    path = settings.out / "config.yaml"
+    if settings.out.exists() and not settings.out.is_dir():
+        raise ConfigError(f"--out {settings.out} is a file; give a folder")
+    if path.exists():
+        earlier = config.resolve(Settings, path, flags={"json": settings.json, "out": settings.out}, verb="quickstart")
+        for name in settings.model_fields_set - {"json", "out", "seconds"}:
+            if vars(earlier)[name] != vars(settings)[name]:
+                raise ConfigError(
+                    f"{settings.out} was begun with {name} {vars(earlier)[name]!r}, not {vars(settings)[name]!r}; "
+                    "give another --out"
+                )
+        console.note(f"going on with {settings.out}, as its config.yaml says")
+        return earlier
+    if settings.seconds is not None:
+        from chatwright.commands import _road as road
+
+        pretrain_steps, sft_steps = road.steps_for(settings, settings.seconds)
+        settings = settings.model_copy(update={"pretrain_steps": pretrain_steps, "sft_steps": sft_steps})
+        console.note(f"{settings.seconds:g} seconds on this machine: {pretrain_steps} steps of pretraining, {sft_steps} of sft")
+    disk.write(path, config.dump(settings, {}, "quickstart"))
+    return settings
