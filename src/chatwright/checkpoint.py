@@ -4,7 +4,8 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from chatwright.text.tokenizer import Tokenizer
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass
@@ -47,19 +49,19 @@ class Checkpoint:
         folder = find(name)
         config = read_config(folder)
         family = registry.load("models", config["model_type"])
-        shapes = family.expected_shapes(config)
         tokenizer, chat, own = _load_text(folder, template, quiet=quiet)
         if tokenizer.vocab_size > config["vocab_size"]:
             raise DataError(
                 f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, but the model only {config['vocab_size']} "
                 "embeddings; the two do not belong together"
             )
-        weights = read_weights(folder, shapes)
+        weights = read_weights(folder, config)
         with torch.device("meta"):
             model = family.build(config)
         model.to_empty(device="cpu")
         model.load_hf(weights)
-        generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").exists() else {}
+        generation_config = folder / "generation_config.json"
+        generation = read_json(generation_config) if generation_config.exists() else {}
         return cls(model, tokenizer, chat, own, generation, str(name)).with_template(chat, own)
 
     def with_template(self, template: ChatTemplate, own: bool = True) -> "Checkpoint":
@@ -101,8 +103,10 @@ class Checkpoint:
             (folder / "README.md").write_text(card, encoding="utf-8")
 
     def _config(self) -> dict[str, Any]:
+        """Sorted by key, so that saving what was loaded gives the same bytes."""
         end = self.tokenizer.end_of_text
-        return {**self.model.config.to_hf(), "bos_token_id": end, "eos_token_id": end, "dtype": "float32"}
+        config = {**self.model.config.to_hf(), "bos_token_id": end, "eos_token_id": end, "dtype": "float32"}
+        return dict(sorted(config.items()))
 
     def _generation_config(self) -> dict[str, Any]:
         """The ids that end an answer live here, not in config.json: this file governs `generate`."""
@@ -122,6 +126,7 @@ class Checkpoint:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": self.model.config.context_length,
             "bos_token": end,
+            "end_of_text": end,  # ours: the eos token ends a turn, this one a document
             "eos_token": spelling.get(self.stop_ids[0]) if self.own_template else end,
             "pad_token": end,
             "clean_up_tokenization_spaces": False,
@@ -130,7 +135,7 @@ class Checkpoint:
 
 
 def find(name: str | Path) -> Path:
-    """The folder that holds the `config.json` of `M`; a local path wins over a hub id. ConfigError when there is none."""
+    """The folder with the `config.json` of `M`; a local path wins over a hub id. ConfigError when there is none."""
     path = Path(name)
     if (path / "config.json").is_file():
         return path
@@ -152,8 +157,8 @@ def newest_checkpoint(run: Path) -> Path:
 
     Raises NoCheckpoint when there is none, or when none is whole.
     """
-    folders = sorted((run / "checkpoints").glob("step-*"), reverse=True)
-    for folder in folders:
+    folders = checkpoints(run)
+    for folder in reversed(folders):
         try:
             disk.verify(folder)
         except NoCheckpoint as error:
@@ -161,8 +166,19 @@ def newest_checkpoint(run: Path) -> Path:
         else:
             return folder
     if folders:
-        raise NoCheckpoint(f"none of the {len(folders)} checkpoints in {run / 'checkpoints'} is whole; nothing was deleted")
+        raise NoCheckpoint(f"none of the {len(folders)} checkpoints of {run} is whole; nothing was deleted")
     raise NoCheckpoint(f"{run / 'checkpoints'} holds no checkpoint yet")
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Every checkpoints/step-N of a run, damaged ones too, the oldest first."""
+    found = (run / "checkpoints").glob("step-*")
+    return sorted((path for path in found if path.name.removeprefix("step-").isdecimal()), key=step_of)
+
+
+def step_of(folder: Path) -> int:
+    """The N of a folder step-N; by number, because step-1000000 sorts before step-999999 by name."""
+    return int(folder.name.removeprefix("step-"))
 
 
 def load_text(name: str | Path, template: str | None = None) -> tuple[Tokenizer, ChatTemplate]:
@@ -187,33 +203,32 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder / 'config.json'}: the model_type is {config['model_type']!r}; "
             f"supported are {', '.join(registry.names('models'))}"
         )
-    if "vocab_size" not in config:
-        raise DataError(f"{folder / 'config.json'} names no vocab_size")
+    if type(config.get("vocab_size")) is not int:
+        raise DataError(f"{folder / 'config.json'}: the vocab_size is {config.get('vocab_size')!r}, not a whole number")
     return config
 
 
-def read_weights(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The tensors of one file or of shards, checked against the shapes that config.json asks for before any is read."""
-    if (folder / INDEX).exists():
-        names = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
-    else:
-        names = [WEIGHTS]
-    if any(Path(name).name != name for name in names):
-        raise DataError(f"{folder / INDEX} names files outside the folder")
-    weights: dict[str, Tensor] = {}
-    for name in names:
-        path = folder / name
-        if not path.exists():
-            pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(p.name for p in folder.glob("*.pt*"))
-            hint = f"; {pickles[0]} is a pickle, which is never opened: convert it to safetensors" if pickles else ""
-            raise DataError(f"{path} is missing{hint}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                _check_shapes(path, {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}, shapes)
-                weights.update({key: file.get_tensor(key) for key in file.keys()})
-        except SafetensorError as error:
-            raise DataError(f"{path} is not a safetensors file, or is cut short ({error})") from None
-    return weights
+def read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of one file or of shards; their shapes are held against config.json before memory is taken."""
+    family = registry.load("models", config["model_type"])
+    wanted: dict[str, tuple[int, ...]] = family.expected_shapes(config)
+    with ExitStack() as stack:
+        files = [stack.enter_context(_opened(path)) for path in _weight_files(folder)]
+        found: dict[str, Any] = {}
+        for file in files:
+            found.update(dict.fromkeys(file.keys(), file))
+        seen: set[str] = set()
+        for name, file in found.items():
+            part, own_name = file.get_slice(name), family.canonical_name(name)
+            shape, asked = tuple(part.get_shape()), wanted.get(own_name)
+            if asked is not None and (shape != asked or part.get_dtype() not in FLOATS or own_name in seen):
+                what = f"{name!r} has the shape {shape} and the type {part.get_dtype()}"
+                raise DataError(f"{folder}: {what}, but config.json asks for {asked} floats, once")
+            seen.add(own_name)
+        missing = sorted(wanted.keys() - seen)
+        if missing:
+            raise DataError(f"{folder}: the weights lack {missing[0]!r} ({len(missing)} in all); get a whole copy")
+        return {name: file.get_tensor(name) for name, file in found.items()}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -245,17 +260,40 @@ def _template_source(folder: Path) -> str | None:
     """The Jinja text, from its own file or from tokenizer_config.json, where older tools keep it."""
     path = folder / "chat_template.jinja"
     if path.exists():
-        return path.read_text(encoding="utf-8")
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is not UTF-8 ({error})") from None
     settings = folder / "tokenizer_config.json"
     source = read_json(settings).get("chat_template") if settings.exists() else None
     return source if isinstance(source, str) else None
 
 
-def _check_shapes(path: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    for name, shape in found.items():
-        expected = wanted.get(name, wanted.get(f"transformer.{name}"))
-        if expected is not None and expected != shape:
-            raise DataError(f"{path}: {name!r} has the shape {shape}, but config.json asks for {expected}")
+def _weight_files(folder: Path) -> list[Path]:
+    """The one file, or the shards that the index names; DataError where one is missing or outside the folder."""
+    names: list[Any] = [WEIGHTS]
+    if (folder / INDEX).exists():
+        weight_map = read_json(folder / INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise DataError(f"{folder / INDEX} has no weight_map; get a whole copy of the model")
+        names = list(dict.fromkeys(weight_map.values()))
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise DataError(f"{folder / INDEX} names {name!r}; shards are .safetensors files inside the folder")
+        if not (folder / name).is_file():
+            pickles = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth"))
+            hint = f"; {pickles[0]} is a pickle, which is never opened: convert it to safetensors" if pickles else ""
+            raise DataError(f"{folder / name} is missing{hint}")
+    return [folder / name for name in names]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise DataError(f"{path} is not a safetensors file, or is cut short ({error})") from None
 
 
 def _write_json(path: Path, contents: Any) -> None:

@@ -24,6 +24,8 @@ PLAIN_SECONDS = 10.0  # between two lines of progress where stderr is no termina
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]"
 )
+# The beginning of a sequence (or of \r\n) at the end of a text, which the next piece of it may complete.
+_UNFINISHED = re.compile(r"(?:\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)|\x9b[0-?]*[ -/]*|\r)\Z")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -59,6 +61,27 @@ def error(text: str) -> None:
 def clean(text: str) -> str:
     """Text without terminal escapes and control characters, `\\n` and `\\t` apart: safe to print, whoever wrote it."""
     return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
+
+
+class CleanStream:
+    """`clean` for text that comes in pieces: a sequence cut in two by them does not get through. The results joined are
+    what `clean` makes of the whole text."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def push(self, piece: str) -> str:
+        """What is certain by now; the beginning of a sequence waits for its end."""
+        text = self._held + piece
+        unfinished = _UNFINISHED.search(text)
+        end = unfinished.start() if unfinished else len(text)
+        self._held = text[end:]
+        return clean(text[:end])
+
+    def flush(self) -> str:
+        """What is left at the end of the text."""
+        rest, self._held = self._held, ""
+        return clean(rest)
 
 
 def _line(label: str, style: str, text: str) -> None:

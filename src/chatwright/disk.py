@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from chatwright.errors import DiskFull, NoCheckpoint
 
 MANIFEST = "manifest.json"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")  # the names that new_folder and write give
 
 
 @contextmanager
@@ -90,7 +92,7 @@ def verify(folder: Path) -> None:
     """Raises NoCheckpoint naming the first file that is missing, new or changed since the folder was sealed."""
     path = folder / MANIFEST
     try:
-        sealed: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["files"]
+        sealed: dict[str, str] = dict(json.loads(path.read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         raise NoCheckpoint(f"{path} is missing or unreadable; the checkpoint was not written to its end") from None
     present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST}
@@ -99,8 +101,29 @@ def verify(folder: Path) -> None:
             raise NoCheckpoint(f"{folder / name} is missing from the checkpoint")
         if name not in sealed:
             raise NoCheckpoint(f"{folder / name} does not belong to the checkpoint")
-        if sha256(folder / name) != sealed[name]:
+        try:
+            found = sha256(folder / name)
+        except OSError as error:  # a bad sector, or rights that were taken away
+            raise NoCheckpoint(f"{folder / name} cannot be read ({error.strerror})") from None
+        if found != sealed[name]:
             raise NoCheckpoint(f"{folder / name} was changed or damaged after it was written")
+
+
+def sweep(folder: Path) -> None:
+    """Clears what killed processes left half-made in `folder`, and puts back what one had moved aside and not replaced.
+
+    Only for whoever holds the folder: the half-made work of a living process looks the same.
+    """
+    for leftover in sorted(folder.glob(".*")):
+        found = LEFTOVER.fullmatch(leftover.name)
+        if found is None:
+            continue
+        if found["kind"] == "old" and not (folder / found["name"]).exists():
+            os.rename(leftover, folder / found["name"])
+        elif leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -128,9 +151,13 @@ def _replace_folder(temporary: Path, target: Path) -> None:
     """rename(2) refuses a folder that is not empty, so the old one steps aside first and goes last."""
     old = target.parent / f".{target.name}.{os.getpid()}.old"
     shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.rename(target, old)
-    os.rename(temporary, target)
+    try:
+        if target.exists():
+            os.rename(target, old)
+        os.rename(temporary, target)
+    finally:  # a second Ctrl-C may come between the two
+        if old.exists() and not target.exists():
+            os.rename(old, target)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -19,8 +19,8 @@ def download(repo: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
+        HFValidationError,
+        HTTPError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -35,7 +35,9 @@ def download(repo: str, revision: str | None = None) -> Path:
         ) from None
     except RevisionNotFoundError:
         raise ConfigError(f"{repo} has no revision {revision!r}") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except HFValidationError:
+        raise ConfigError(f"{repo!r} is no folder here, and cannot be a model's name on the hub") from None
+    except (HTTPError, OSError) as error:  # a broken connection, or offline without this model in the cache
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(
             f"{repo!r} is no folder here, and the hub could not be asked for it ({type(error).__name__}: {reason})"

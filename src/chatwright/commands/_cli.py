@@ -28,6 +28,7 @@ from chatwright.errors import ChatwrightError, ConfigError, DiskFull
 
 PROGRAM = "chatwright"
 INTERRUPTED = 130
+STDIN = "\0"  # what "-" is called while cyclopts reads the words, because it takes that for an option
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -115,7 +116,8 @@ def _parse(verb: str, module: ModuleType, words: list[str]) -> dict[str, Any] | 
     if not bound.signature.parameters.keys() & names.keys():  # cyclopts' own command that prints the help
         app.help_print([])
         return None
-    return {names[parameter]: value for parameter, value in bound.arguments.items()}
+    given = bound.arguments.items()
+    return {names[parameter]: "-" if value == STDIN else value for parameter, value in given}
 
 
 def _sentence(error: cyclopts.CycloptsError, flags: set[str]) -> str:
@@ -124,13 +126,16 @@ def _sentence(error: cyclopts.CycloptsError, flags: set[str]) -> str:
         option = (error.token.keyword or error.token.value).partition("=")[0]
         return f"{option} is no option of this verb{registry.suggestion(option, flags).replace(chr(39), '')}"
     if isinstance(error, cyclopts.UnusedCliTokensError):
-        return f"{' '.join(error.unused_tokens or [])!r} is one word too many; quote a text that has spaces"
+        words = " ".join(error.unused_tokens or []).replace(STDIN, "-")
+        return f"{words!r} is one word too many; quote a text that has spaces"
     sentence = " ".join(str(error).split()).rstrip(".")
     return sentence[:1].lower() + sentence[1:]
 
 
 def _dashed(word: str, flags: set[str]) -> str:
-    """`--seq_len` is `--seq-len`; a word that only looks like a flag is left alone."""
+    """`--seq_len` is `--seq-len`, and `-` a word; what only looks like a flag is left alone."""
+    if word == "-":
+        return STDIN
     head, equals, rest = word.partition("=")
     dashed = head.replace("_", "-")
     return dashed + equals + rest if dashed in flags else word

@@ -12,10 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from chatwright import config, console
+from chatwright.errors import RedProof
 
 POSITIONAL: tuple[str, ...] = ()
-EXAMPLES = ("chatwright doctor", "chatwright doctor --json > machine.json")
+EXAMPLES = ("chatwright doctor", "chatwright doctor --json > machine.json", "chatwright doctor --resume runs/quickstart/sft")
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # what makes a processor fast at our work
 SIZE = 1024  # of the square matrices that are multiplied
@@ -23,7 +26,10 @@ GIB = 2**30
 
 
 class Settings(config.Settings):
-    """Nothing but --json."""
+    """What else to find out."""
+
+    resume: str | None = Field(default=None, description="a model: prove that its training resumes bit for bit here")
+    device: str = Field(default="auto", description="of the resume proof: auto, cpu, cuda or mps")
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -39,7 +45,17 @@ def run(settings: Settings) -> dict[str, Any]:
     }
     if not settings.json:
         _show(report)
-    return report
+    if settings.resume is None:
+        return report
+    from chatwright.commands import _selftest
+
+    proof = _selftest.resume_proof(settings.resume, settings.device)
+    reached = {**report, "proofs": {proof.name: {"state": proof.state, "says": proof.says, **proof.figures}}}
+    if proof.state == "red":
+        raise RedProof(f"the proof 'resume' is red: {proof.says}", reached)
+    if not settings.json:
+        console.out().print(f"{proof.name}: {proof.state}. {proof.says}", markup=False)
+    return reached
 
 
 def _show(report: dict[str, dict[str, Any]]) -> None:

@@ -40,8 +40,10 @@ def run(settings: Settings) -> dict[str, Any]:
 
     settings = training.quick(settings) if settings.quick else settings
     policy, loaded = _base(settings)
-    data = source.read(settings.data, kind="documents", format=settings.format, skip_bad_rows=settings.skip_bad_rows)
-    objective = Pretrain(settings.batch_size, training.window(settings, policy), settings.seed)
+    skip, most = settings.skip_bad_rows, settings.max_bad_share
+    data = source.read(settings.data, kind="documents", format=settings.format, skip_bad_rows=skip, max_bad_share=most)
+    settings = settings.model_copy(update={"seq_len": training.window(settings, policy)})
+    objective = Pretrain(settings.batch_size, settings.seq_len, settings.seed)
     splits = training.splits(data, settings)
     size = training.size_of(policy)
     console.note(f"{'going on with' if loaded else 'a new model of'} {size}; {len(splits.train):,} documents to read")
@@ -65,6 +67,9 @@ def _base(settings: Settings) -> "tuple[Checkpoint, bool]":
     if not Path(settings.model).exists() and "/" not in settings.model:
         raise ConfigError(f"--model {settings.model!r} is no size ({', '.join(sizes())}), no config.json and no folder")
     loaded = Checkpoint.load(settings.model)
+    given = loaded.tokenizer if settings.tokenizer is None else checkpoint.load_tokenizer(settings.tokenizer)
+    if given.fingerprint != loaded.tokenizer.fingerprint:
+        raise ConfigError(f"--tokenizer {settings.tokenizer} is not the vocabulary of {settings.model}; leave it out")
     if settings.dropout is not None:
         loaded.model.set_dropout(settings.dropout)
     return loaded, True

@@ -47,16 +47,17 @@ def run(settings: Settings) -> dict[str, Any]:
     policy.template.check(policy.tokenizer)
     if settings.dropout is not None:
         policy.model.set_dropout(settings.dropout)
-    seq_len = training.window(settings, policy)
-    data = source.read(settings.data, kind="conversations", format=settings.format, skip_bad_rows=settings.skip_bad_rows)
-    found = training.screened(data, policy, seq_len, settings)
+    settings = settings.model_copy(update={"seq_len": training.window(settings, policy)})
+    skip, most = settings.skip_bad_rows, settings.max_bad_share
+    data = source.read(settings.data, kind="conversations", format=settings.format, skip_bad_rows=skip, max_bad_share=most)
+    found = training.screened(data, policy, settings.seq_len, settings)
     splits = training.splits(found.data, settings)
     learned = [record for record in splits.train if isinstance(record, Conversation)]
     if settings.rehearse_data:
         documents = source.read(settings.rehearse_data, kind="documents").records
         splits = replace(splits, train=[*splits.train, *documents])
     console.note(f"{training.size_of(policy)}, {len(learned):,} conversations, template {policy.template.name}")
-    objective = Sft(settings.batch_size, seq_len, settings.seed, settings.rehearse)
+    objective = Sft(settings.batch_size, settings.seq_len, settings.seed, settings.rehearse)
     prompts = [one.first_user for one in splits.validation if isinstance(one, Conversation)]
     job = stage.Job("sft", settings, policy, objective, splits, training.data_report(found.data))
     job = replace(job, loaded=not settings.from_scratch, live_prompt=prompts[0] if prompts else learned[0].first_user)

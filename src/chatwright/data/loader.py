@@ -120,6 +120,7 @@ def batches_per_epoch(examples: Examples, how: Pack, share: float = 0.0) -> int:
 
 def once(examples: Examples, how: Pack) -> Iterator[Batch]:
     """Every example one time, for evaluation: sorted by length, so that little is padding."""
+    _check_lengths(examples.lengths, how.seq_len)
     rows = _best_fit(examples.lengths, np.arange(len(examples)), how.seq_len)
     for start in range(0, len(rows), how.batch_size):
         yield collate([(examples, row) for row in rows[start : start + how.batch_size]], how.seq_len, {"batch": start})

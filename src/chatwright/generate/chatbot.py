@@ -8,7 +8,7 @@ import torch
 
 from chatwright.checkpoint import Checkpoint
 from chatwright.errors import ConfigError
-from chatwright.generate.engine import Completion, Engine
+from chatwright.generate.engine import Completion, Engine, Piece
 from chatwright.generate.sampling import Sampling
 from chatwright.models.device import device_of
 from chatwright.text.records import Conversation, Message
@@ -31,6 +31,7 @@ class Chatbot:
         self.engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.stop_ids, max_batch=max_batch)
         self.last: Completion | None = None
         self.dropped = 0
+        self._arrived: dict[int, list[Piece]] = {}  # news of answers that are being read in turns, by sequence
 
     @classmethod
     def load(cls, name: str | Path, *, device: str = "auto", template: str | None = None) -> "Chatbot":
@@ -42,22 +43,23 @@ class Chatbot:
         self.last = None
         prompt = self._prompt(conversation, sampling)
         number = self.engine.add(prompt, self._sampling(sampling))
+        completion: Completion | None = None
         try:
-            while self.last is None:
-                for piece in self.engine.step():
-                    self.last = piece.completion
+            while completion is None:
+                for piece in self._news(number):
+                    completion = self.last = piece.completion
                     if piece.text:
                         yield piece.text
         finally:
-            if self.last is None:
+            self._arrived.pop(number, None)
+            if completion is None:
                 self.last = self.engine.cancel(number)
 
-    def replies(
-        self, conversations: Sequence[Conversation | str], sampling: Sampling = DEFAULT
-    ) -> list[Completion]:
+    def replies(self, conversations: Sequence[Conversation | str], sampling: Sampling = DEFAULT) -> list[Completion]:
         """The next answers of many conversations, decoded together."""
         prompts = [self._prompt(conversation, sampling) for conversation in conversations]
-        return self.engine.generate(prompts, self._sampling(sampling))
+        numbers = [self.engine.add(prompt, self._sampling(sampling)) for prompt in prompts]
+        return [self._completion(number) for number in numbers]
 
     def fit(self, conversation: Conversation, reserve: int) -> tuple[Conversation, int]:
         """The conversation without its oldest exchanges, so that `reserve` tokens of answer fit too; and how many
@@ -73,9 +75,23 @@ class Chatbot:
                 return kept, dropped
             later = next((i for i, m in enumerate(turns) if i > 0 and m.role == "user"), None)
             if later is None:
-                raise ConfigError(f"the message has {length} tokens with its frame, but the model's window is {window}; shorten it")
+                raise ConfigError(
+                    f"the message has {length} tokens with its frame, but the model's window is {window}; shorten it"
+                )
             dropped += later
             turns = turns[later:]
+
+    def _news(self, number: int) -> list[Piece]:
+        """What has happened to one sequence since it was last asked for; the engine steps until there is something."""
+        while number not in self._arrived:
+            for piece in self.engine.step():
+                self._arrived.setdefault(piece.sequence, []).append(piece)
+        return self._arrived.pop(number)
+
+    def _completion(self, number: int) -> Completion:
+        while (completion := self._news(number)[-1].completion) is None:
+            pass
+        return completion
 
     def _prompt(self, conversation: Conversation | str, sampling: Sampling) -> list[int]:
         if isinstance(conversation, str):

@@ -100,7 +100,7 @@ class Engine:
         return bool(self._waiting or self._active)
 
     def add(self, prompt: Sequence[int], sampling: Sampling) -> int:
-        """Queues a prompt and returns the number by which `step` and `cancel` know it. ConfigError if it does not fit."""
+        """Queues a prompt; returns the number by which `step` and `cancel` know it. ConfigError if it does not fit."""
         room = self.model.config.context_length
         if not prompt:
             raise ConfigError("the prompt has no tokens; give at least one word")
@@ -110,6 +110,7 @@ class Engine:
         self._waiting.append(_Sequence(self._next, list(prompt), sampling, self.tokenizer.decoder()))
         return self._next
 
+    @torch.inference_mode()  # the cache was made in this mode, and only in it can be written to
     def cancel(self, number: int) -> Completion | None:
         """Ends a sequence now and frees its row; what it had written is returned (None for an unknown number)."""
         for row, sequence in enumerate(self._active):
@@ -170,6 +171,7 @@ class Engine:
     def _advance(self, logits: Tensor, first: int) -> list[Piece]:
         """(B, V) logits of the rows from `first` on -> their next tokens; ended sequences leave the batch."""
         rows = self._active[first:]
+        logits = logits[:, : self.tokenizer.vocab_size]  # a padded embedding has rows that stand for no token
         greedy = logits.argmax(dim=-1).tolist()
         pieces: list[Piece] = []
         ended: list[int] = []

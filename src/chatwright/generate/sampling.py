@@ -33,7 +33,7 @@ class Sampling:
             "top_k": (self.top_k >= 0, "0 (off) or more"),
             "min_p": (0 <= self.min_p <= 1, "between 0 (off) and 1"),
             "repetition_penalty": (0 < self.repetition_penalty <= 100, "above 0; 1 is off"),
-            "stop": (all(self.stop), "strings that are not empty"),
+            "stop": (not isinstance(self.stop, str) and all(self.stop), "a tuple of strings that are not empty"),
         }
         for name, (holds, allowed) in limits.items():
             if not holds:
@@ -46,7 +46,7 @@ def pick(logits: Tensor, sampling: Sampling, seen: Sequence[int], position: int)
     if sampling.temperature == 0:
         return int(logits.argmax())
     probabilities = cut(logits / sampling.temperature, sampling).softmax(dim=-1)
-    generator = torch.Generator().manual_seed(sampling.seed * 1_000_003 + position)
+    generator = torch.Generator().manual_seed((sampling.seed * 1_000_003 + position) % 2**63)
     return int(torch.multinomial(probabilities.cpu(), 1, generator=generator))
 
 

@@ -1,4 +1,4 @@
-"""The keys and values of tokens already read, kept so that each new token costs one step; passed in, never hidden in a module."""
+"""Keys and values of tokens already read, so that each new token costs one step; passed in, never kept in a module."""
 
 import torch
 from torch import Tensor

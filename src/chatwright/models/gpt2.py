@@ -1,4 +1,4 @@
-"""GPT-2 (Radford et al., 2019), in every size: learned positions, pre-norm blocks, GELU, one matrix for embedding and head.
+"""GPT-2 (Radford et al., 2019), in every size: learned positions, pre-norm blocks, GELU, embedding and head tied.
 
 Module names are Hugging Face's, so weights keep their names; only their layout differs (its Conv1D holds the
 transpose of a Linear). Shapes: B rows, T tokens, C channels, H heads, D = C / H, V vocabulary entries.
@@ -6,7 +6,7 @@ transpose of a Linear). Shapes: B rows, T tokens, C channels, H heads, D = C / H
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,11 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 # gelu_new is the tanh form of the paper's code; the others are spelled as Hugging Face spells them
 ACTIVATIONS = {"gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu": "none"}
+# Far above any GPT-2, and low enough that a hostile config.json costs neither time nor memory before it is refused
+LARGEST = {
+    "vocab_size": 10_000_000, "n_positions": 10_000_000, "n_embd": 100_000, "n_layer": 1_000, "n_head": 10_000,
+    "n_inner": 1_000_000,
+}  # fmt: skip
 FIXED = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}
 
 
@@ -50,17 +55,25 @@ class GPT2Config:
     other: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
+        for name, most in LARGEST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000_000:
-                raise ConfigError(f"{name} is {value!r} in the model's config; it must be a whole number above 0")
+            if name == "n_inner" and value is None:
+                continue
+            if type(value) is not int or not 1 <= value <= most:
+                raise ConfigError(f"the config's {name} is {value!r}; it must be a whole number from 1 to {most:,}")
         if self.n_embd % self.n_head:
-            raise ConfigError(f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}; each head needs an equal share")
-        if self.activation_function not in ACTIVATIONS:
-            raise ConfigError(f"activation_function {self.activation_function!r} is not one of {', '.join(ACTIVATIONS)}")
-        for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; a dropout is at least 0 and below 1")
+            raise ConfigError(f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}; heads share it equally")
+        if str(self.activation_function) not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise ConfigError(
+                f"activation_function {self.activation_function!r} is not supported for gpt2; {known} are"
+            )
+        for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon", "initializer_range"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value < 1:
+                raise ConfigError(f"the config's {name} is {value!r}; it must be at least 0 and below 1")
+        if type(self.tie_word_embeddings) is not bool:
+            raise ConfigError(f"tie_word_embeddings is {self.tie_word_embeddings!r}; it must be true or false")
         for name, value in FIXED.items():
             if self.other.get(name, value) != value:
                 raise ConfigError(f"{name}={self.other[name]!r} is not supported for gpt2; only {value!r} is")
@@ -228,12 +241,12 @@ class GPT2(nn.Module):
     def load_hf(self, weights: Mapping[str, Tensor]) -> None:
         """Takes weights with or without the `transformer.` prefix (the first GPT-2 files have none)."""
         own = self.state_dict()
-        given = {canonical_name(name): name for name in weights if not _is_buffer(name)}
+        given = {own_name: name for name in weights if (own_name := canonical_name(name)) is not None}
         if self.lm_head is None:
             given.pop("lm_head.weight", None)
         missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
         if missing or unknown:
-            says = f"lacks {missing[0]!r} ({len(missing)} in all)" if missing else f"holds {unknown[0]!r}, which no GPT-2 has"
+            says = f"lacks {missing[0]!r}" if missing else f"holds {unknown[0]!r}, which this GPT-2 has not"
             raise DataError(f"the weight file {says}; it does not belong to this config.json")
         with torch.no_grad():
             for name, weight in own.items():
@@ -266,18 +279,21 @@ def build(config: Mapping[str, Any]) -> GPT2:
 
 def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor that a weight file for this config must hold, without allocating any."""
+    whole = GPT2Config.from_hf(config)
     with torch.device("meta"):
-        return {name: tuple(weight.shape) for name, weight in build(config).to_hf().items()}
+        shapes = {name: tuple(weight.shape) for name, weight in GPT2(replace(whole, n_layer=1)).to_hf().items()}
+    first = "transformer.h.0."
+    block = {name.removeprefix(first): shapes.pop(name) for name in list(shapes) if name.startswith(first)}
+    layers = range(whole.n_layer)
+    return shapes | {f"transformer.h.{layer}.{name}": shape for layer in layers for name, shape in block.items()}
 
 
-def canonical_name(name: str) -> str:
+def canonical_name(name: str) -> str | None:
+    """`h.0.ln_1.bias` -> `transformer.h.0.ln_1.bias`; None for the causal masks that old files carry along."""
+    if name.endswith((".attn.bias", ".attn.masked_bias")):
+        return None
     return name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
 
 
 def _is_conv1d(name: str) -> bool:
     return name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))
-
-
-def _is_buffer(name: str) -> bool:
-    """Causal masks that old files carry along."""
-    return name.endswith((".attn.bias", ".attn.masked_bias"))

@@ -57,6 +57,11 @@ class LanguageModel(Protocol):
         """(…, C) hidden states -> (…, V) logits."""
         ...
 
+    @property
+    def output_weight(self) -> Tensor:
+        """(V, C): the matrix of the head."""
+        ...
+
     def set_dropout(self, share: float) -> None:
         """Overrides every dropout of the model."""
         ...

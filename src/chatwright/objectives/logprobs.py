@@ -3,16 +3,17 @@
 Shapes: B rows, T tokens, C channels, N learned tokens, V vocabulary entries.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from chatwright.data.loader import Batch
 from chatwright.models.protocol import LanguageModel
 from chatwright.objectives.protocol import Loss
 
-# Logits of one piece in numbers: 32 million are 128 MB in fp32. More are made piece by piece and made again for backward.
+# Logits that exist at one time: 32 million are 128 MB in fp32. More are made piece by piece.
 MOST_LOGITS = 32_000_000
 
 
@@ -22,24 +23,60 @@ def token_loss(model: LanguageModel, batch: Batch) -> Loss:
     learned = batch.mask.flatten().nonzero().squeeze(1)  # (N,)
     hidden = hidden.flatten(0, 1).index_select(0, learned)  # (N, C)
     targets = batch.targets.flatten().index_select(0, learned)  # (N,)
-    piece = max(1, MOST_LOGITS // model.config.vocab_size)
-    if len(learned) <= piece:
-        total, correct = _cross_entropy(model, hidden, targets)
-    else:
-        parts = [
-            checkpoint(_cross_entropy, model, h, t, use_reentrant=False)
-            for h, t in zip(torch.split(hidden, piece), torch.split(targets, piece), strict=True)
-        ]
-        total = torch.stack([part[0] for part in parts]).sum()
-        correct = torch.stack([part[1] for part in parts]).sum()
+    # autograd asks for the gradient of a parameter even where none is recorded: validation would pay for three products
+    head = model.output_weight if torch.is_grad_enabled() else model.output_weight.detach()
+    total, correct = HeadLoss.apply(hidden, head, targets)  # type: ignore[no-untyped-call]
     weight = torch.tensor(float(len(learned)), device=total.device)
     return Loss(total, weight, {"token_accuracy": correct})
 
 
-def _cross_entropy(model: LanguageModel, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, C), (N,) -> the sum of -log p(target) in fp32, and the number of right predictions."""
-    logits = model.head(hidden).float()  # (N, V)
-    with torch.no_grad():
-        best = logits.detach().amax(dim=-1)
-        correct = (logits.detach().gather(1, targets[:, None]).squeeze(1) >= best).float().sum()
-    return F.cross_entropy(logits, targets, reduction="sum"), correct
+class HeadLoss(torch.autograd.Function):
+    """(N, C) hidden, (V, C) head, (N,) targets -> the sum of -log p(target), and the number of right predictions.
+
+    The derivative of the sum with respect to the logits is softmax - onehot, so the gradients of hidden and head are
+    made on the way forward, piece by piece, and the (N, V) logits are never kept (as in Hsu et al., 2024, Liger Kernel,
+    section 3.2). Products run in the precision of autocast, everything between them in fp32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        device = hidden.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        with torch.autocast(device, enabled=False):
+            states, matrix = hidden.to(dtype), head.to(dtype)
+            wants = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+            hidden_grad = torch.empty_like(states) if wants else None
+            head_grad = torch.zeros_like(head) if wants else None
+            total, correct = hidden.new_zeros((), dtype=torch.float32), hidden.new_zeros((), dtype=torch.float32)
+            piece = max(1, MOST_LOGITS // head.shape[0])
+            for start in range(0, len(targets), piece):
+                rows = slice(start, start + piece)
+                loss, right, slope = _piece(states[rows], matrix, targets[rows])
+                total, correct = total + loss, correct + right
+                if hidden_grad is not None and head_grad is not None:
+                    slope = slope.to(dtype)
+                    hidden_grad[rows] = slope @ matrix
+                    head_grad += slope.t() @ states[rows]
+        if hidden_grad is not None and head_grad is not None:
+            ctx.save_for_backward(hidden_grad.to(hidden.dtype), head_grad)
+        ctx.mark_non_differentiable(correct)
+        return total, correct
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        hidden_grad, head_grad = ctx.saved_tensors
+        return hidden_grad * scale, head_grad * scale, None
+
+
+def _piece(states: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, right predictions and (n, V) softmax - onehot of some rows; one buffer, changed in place."""
+    logits = F.linear(states, head).float()  # (n, V)
+    picked = logits.gather(1, targets[:, None])  # (n, 1)
+    highest = logits.amax(dim=1, keepdim=True)
+    right = (picked >= highest).float().sum()
+    odds = logits.sub_(highest).exp_()
+    whole = odds.sum(dim=1, keepdim=True)
+    loss = (whole.log() + highest - picked).sum()
+    slope = odds.div_(whole)
+    slope.scatter_add_(1, targets[:, None], torch.full_like(picked, -1.0))
+    return loss, right, slope

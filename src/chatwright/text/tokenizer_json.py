@@ -205,12 +205,16 @@ def _unprefixed(rules: Description | None) -> Description | None:
 
 
 def named_eos(folder: Path) -> str | None:
-    """The eos token's spelling in tokenizer_config.json or special_tokens_map.json, where a folder has them."""
+    """The spelling of the token that ends a document, in tokenizer_config.json or special_tokens_map.json.
+
+    That is their eos token; in a chatbot's folder the eos token ends a turn, and `end_of_text` names the other one.
+    """
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         path = folder / name
         if not path.is_file():
             continue
-        token = parse(read_file(path), str(path)).get("eos_token")
+        settings = parse(read_file(path), str(path))
+        token = settings.get("end_of_text") or settings.get("eos_token")
         spelling = token.get("content") if isinstance(token, dict) else token
         if isinstance(spelling, str) and spelling:
             return spelling

@@ -5,6 +5,7 @@ Nothing random is stored: every random choice is made from (seed, step), so ther
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from chatwright import console, disk
-from chatwright.checkpoint import Checkpoint, newest_checkpoint, read_json, read_weights
+from chatwright.checkpoint import Checkpoint, newest_checkpoint, read_config, read_json, read_weights
 from chatwright.errors import ConfigError
 from chatwright.train.run_folder import RunFolder
 
@@ -30,7 +31,8 @@ class Progress:
     best_loss: float | None = None
     best_step: int = 0
     without_better: int = 0
-    loss_scale: float | None = None  # of fp16
+    visited: int = 0  # the last step whose validation, sample and checkpoint are done
+    loss_scale: dict[str, Any] | None = None  # of fp16
 
 
 def save(
@@ -53,24 +55,30 @@ def load(
     """Puts the newest whole checkpoint into policy and optimizer. Raises NoCheckpoint; ConfigError for other settings."""
     folder = newest_checkpoint(run.path)
     state = read_json(folder / "resume" / "state.json")
-    different = [name for name in settings if state["settings"].get(name) != settings[name]]
-    if different:
-        name = different[0]
-        raise ConfigError(
-            f"{run.path} was trained with {name} {state['settings'].get(name)!r}, not {settings[name]!r}; "
-            "resume with the settings it had, or give another --out"
-        )
+    check_settings(run, state["settings"], settings)
+    torch.set_num_threads(state["machine"]["threads"])  # sums are added up in another order by another number of them
     if state["machine"] != machine():
         changed = [f"{k} {v} is now {machine()[k]}" for k, v in state["machine"].items() if machine()[k] != v]
         console.warn(f"resuming elsewhere ({'; '.join(changed)}): the result will be close, but not the same bit for bit")
-    policy.model.load_hf(read_weights(folder, {}))
+    policy.model.load_hf(read_weights(folder, read_config(folder)))
     _load_optimizer(policy.model, optimizer, folder / "resume" / "optimizer.safetensors")
     return Progress(**state["progress"])
 
 
+def check_settings(run: RunFolder, had: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raises ConfigError naming the first setting that a run had otherwise."""
+    for name in settings:
+        if had.get(name) != settings[name]:
+            raise ConfigError(
+                f"{run.path} was trained with {name} {had.get(name)!r}, not {settings[name]!r}; "
+                "resume with the settings it had, or give another --out"
+            )
+
+
 def machine() -> dict[str, Any]:
     """What arithmetic depends on besides the program: bits are only promised between equal ones."""
-    return {"processor": platform.machine(), "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+    processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {"processor": processor, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
 
 
 def _optimizer_tensors(model: object, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

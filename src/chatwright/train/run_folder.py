@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from chatwright import console, disk
-from chatwright.errors import ConfigError
+from chatwright.checkpoint import checkpoints, step_of
+from chatwright.errors import ConfigError, DiskFull, NoCheckpoint
 
 
 class RunFolder:
@@ -22,11 +24,13 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
         self.metrics = self.path / "metrics.jsonl"
+        self.result = self.path / "result.json"
+        self._checked: dict[str, bool] = {}  # checkpoints by name, and whether they were whole when last looked at
 
     @property
     def finished(self) -> bool:
         """Whether the run reached its end: the result is written last."""
-        return (self.path / "result.json").exists() and (self.model / "config.json").exists()
+        return self.result.exists() and (self.model / "config.json").exists()
 
     @contextmanager
     def locked(self, *, resume: bool) -> Iterator[None]:
@@ -37,7 +41,11 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"--out {self.path} cannot be made: {error.strerror}") from None
-        with (self.path / ".lock").open("a+") as lock:
+        try:
+            lock = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise ConfigError(f"--out {self.path} cannot be written: {error.strerror}; give another folder") from None
+        with lock:
             self._take(lock.fileno())
             if not resume and (self.checkpoints.exists() or self.model.exists()):
                 raise ConfigError(f"{self.path} already holds a run; give --resume to go on with it, or another --out")
@@ -45,21 +53,37 @@ class RunFolder:
             lock.truncate()
             lock.write(f"{os.getpid()}\n")
             lock.flush()
+            disk.sweep(self.path)
+            disk.sweep(self.checkpoints)
+            if not self.model.exists():
+                self.result.unlink(missing_ok=True)  # of a run whose folders somebody has deleted
             yield
 
     def _take(self, descriptor: int) -> None:
         """The system drops this lock when the process dies, however it dies, so no stale lock can be left."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             holder = (self.path / ".lock").read_text().strip() or "another process"
             raise ConfigError(f"{self.path} is in use by process {holder}; wait for it, or give another --out") from None
+        except OSError as error:
+            console.warn(f"{self.path} is on a file system without locks ({error.strerror}); start no second run in it")
+
+    def check_room(self, needed: int) -> None:
+        """DiskFull when the disk plainly has no room for `needed` bytes, those of the present checkpoints included."""
+        free = shutil.disk_usage(self.path).free
+        present = sum(file.stat().st_size for file in self.checkpoints.rglob("*") if file.is_file())
+        if free + present < needed:
+            raise DiskFull(
+                f"{self.path} needs about {needed / 1e6:,.0f} MB for its checkpoints and the model, but "
+                f"{free / 1e6:,.0f} MB are free; make room, or give a smaller --keep or another --out"
+            )
 
     def measure(self, row: Mapping[str, Any]) -> None:
         """Appends one line to metrics.jsonl. A full disk does not stop the training for it, but is said."""
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(_finite(row)) + "\n")
         except OSError as error:
             console.warn(f"{self.metrics} cannot be written ({error.strerror}); the run goes on")
 
@@ -78,14 +102,35 @@ class RunFolder:
         except OSError as error:
             console.warn(f"{self.path / 'run.log'} cannot be written ({error.strerror}); the run goes on")
 
-    def prune(self, keep: int, protected: set[int]) -> None:
-        """Deletes all but the newest `keep` checkpoints and those of the protected steps; and what a crash left half-made."""
-        folders = sorted(self.checkpoints.glob("step-*"))
-        for folder in folders[:-keep]:
-            if int(folder.name.removeprefix("step-")) not in protected:
+    def prune(self, keep: int, protected: set[int], *, saved: Path | None = None) -> None:
+        """Deletes what is older than the newest `keep` whole checkpoints, the protected steps apart.
+
+        Damaged ones do not count, or they would push out the last whole one. Each is read once to see that it is whole,
+        and `saved`, which has just been written, not at all.
+        """
+        if saved is not None:
+            self._checked[saved.name] = True
+        whole = 0
+        for folder in reversed(checkpoints(self.path)):
+            if whole < keep:
+                whole += self._is_whole(folder)
+            elif step_of(folder) not in protected:
                 shutil.rmtree(folder, ignore_errors=True)
-        for leftover in (*self.checkpoints.glob(".step-*.tmp"), *self.path.glob(".model.*")):
-            shutil.rmtree(leftover, ignore_errors=True)
+
+    def _is_whole(self, folder: Path) -> bool:
+        if folder.name not in self._checked:
+            try:
+                disk.verify(folder)
+            except NoCheckpoint:
+                self._checked[folder.name] = False
+            else:
+                self._checked[folder.name] = True
+        return self._checked[folder.name]
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN and no infinity: null stands for both."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def _is_row(line: str) -> bool:

@@ -54,7 +54,7 @@ def proof(start_loss: float, vocab_size: int, difference: float, moved: bool | N
         "start_loss": start_loss, "ln_vocabulary": chance, "gradient_difference": difference, "weights_moved": moved
     }
     says = f"The start model's loss is {start_loss:.2f} nats a token (chance: ln {vocab_size:,} = {chance:.2f})"
-    if difference > LARGEST_DIFFERENCE:
+    if not difference <= LARGEST_DIFFERENCE:  # NaN is no small difference
         return Proof("sanity", "red", f"{says}; accumulated and whole gradient differ by {difference:.1e} relative.", figures)
     if moved is False:
         return Proof("sanity", "red", f"{says}; the first step moved no weight.", figures)

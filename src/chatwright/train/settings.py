@@ -29,7 +29,7 @@ class TrainSettings(Settings):
     accumulate: int = Field(default=1, ge=1, description="forward passes that share one optimizer step")
     seq_len: int = Field(default=512, ge=2, description="tokens in a row; the model's window where that is shorter")
     lr: float = Field(default=1e-4, gt=0, description="highest learning rate")
-    seed: int = Field(default=0, ge=0, description="fixes the weights of a new model, the order of the data and dropout")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="fixes the weights of a new model, the order of the data and dropout")
     dropout: float | None = Field(default=None, ge=0, lt=1, description="overrides the model's own dropout")
     max_samples: int | None = Field(default=None, ge=1, description="read at most this many records")
     validation_share: float = Field(default=0.05, ge=0, lt=0.5, description="of the prompts, held out to measure loss")

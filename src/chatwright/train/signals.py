@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the first lets the step end and the checkpoint be saved, the second ends at once."""
 
 import signal
+import threading
 from types import FrameType, TracebackType
 
 from chatwright.errors import ChatwrightError
@@ -22,7 +23,10 @@ class Signals:
         self.patient = False
 
     def __enter__(self) -> "Signals":
-        self._former = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        # Python hands signals to the main thread alone; a run in another one ends with the program
+        main = threading.current_thread() is threading.main_thread()
+        caught = (signal.SIGINT, signal.SIGTERM) if main else ()
+        self._former = {number: signal.signal(number, self._handle) for number in caught}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

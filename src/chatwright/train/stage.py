@@ -1,5 +1,6 @@
 """One stage of the road: a start model and data in, a run folder with the trained model and its proofs out."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,10 +12,10 @@ from typing import Any
 import torch
 
 from chatwright import config, console, disk
-from chatwright.checkpoint import Checkpoint, read_json, read_weights
+from chatwright.checkpoint import Checkpoint, checkpoints, read_config, read_json, read_weights
 from chatwright.data.loader import Batch
 from chatwright.data.split import Splits
-from chatwright.errors import DataError
+from chatwright.errors import ConfigError, DataError, NoCheckpoint
 from chatwright.evals.loss import LossReport
 from chatwright.evals.proofs import Proof
 from chatwright.generate.chatbot import Chatbot
@@ -22,14 +23,14 @@ from chatwright.generate.sampling import Sampling
 from chatwright.models.device import device_of, dtype_of
 from chatwright.objectives.protocol import Objective
 from chatwright.text.records import Conversation
-from chatwright.train import sanity
+from chatwright.train import resume, sanity
 from chatwright.train.run_folder import RunFolder
 from chatwright.train.settings import TrainSettings
 from chatwright.train.signals import Signals
 from chatwright.train.trainer import Hooks, Schedule, Setup, Trainer
 
 # settings that may differ between a run and its resumption, because they do not change the weights
-FREE = {"out", "resume", "json", "save_every", "keep", "sample_every", "proofs", "device"}
+FREE = {"out", "resume", "json", "save_every", "keep", "sample_every", "proofs", "device", "compare"}
 LIVE_TOKENS = 40  # of a sample shown while training
 
 
@@ -76,12 +77,37 @@ class StageResult:
 def run(job: Job) -> StageResult:
     """Trains, from the newest checkpoint when the settings say resume, and writes the run folder.
 
+    A run that is finished gives the result it has.
     Raises Interrupted after saving on SIGINT or SIGTERM, NotFinite before a bad step, DiskFull with the last
     checkpoint intact, ConfigError for a folder in use.
     """
     folder = RunFolder(job.settings.out)
     with Signals() as signals, folder.locked(resume=job.settings.resume):
-        return _Stage(job, folder).run(signals)
+        return _stored(job, folder) if folder.finished else _Stage(job, folder).run(signals)
+
+
+def _stored(job: Job, folder: RunFolder) -> StageResult:
+    """What a finished run wrote down, its weights in the job's policy. ConfigError when it had other settings."""
+    stored = read_json(folder.result)
+    resume.check_settings(folder, stored.get("settings", {}), _identity(job))
+    console.note(f"{folder.path} is finished: this is its result")
+    job.policy.model.load_hf(read_weights(folder.model, read_config(folder.model)))
+    return StageResult(
+        folder.path,
+        job.policy,
+        stored["steps"],
+        stored["tokens"],
+        stored["seconds"],
+        stored["loss_before"],
+        {split: LossReport(**report) for split, report in stored["losses"].items()},
+        tuple(Proof(**proof) for proof in stored["shown"]),
+    )
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    """The settings, and the data they stand for, that a resumed run must share."""
+    settings = {k: v for k, v in job.settings.model_dump(mode="json").items() if k not in FREE}
+    return {**settings, "data fingerprint": job.data_report.get("fingerprint")}
 
 
 class _Stage:
@@ -95,8 +121,7 @@ class _Stage:
         self.device = device_of(settings.device)
         # the frozen model it began as shares the policy's weights: objectives here ask it for text only
         self.start = job.policy
-        splits = {"train": job.data.train, "validation": job.data.validation, "test": job.data.test}
-        self.data = {name: job.objective.prepare(records, self.start) for name, records in splits.items() if records}
+        self.data = self._prepared()
         per_epoch = job.objective.steps_per_epoch(self.data["train"])
         setup = Setup(
             policy=job.policy,
@@ -107,18 +132,30 @@ class _Stage:
             device=self.device,
             dtype=dtype_of(settings.dtype, self.device),
             hooks=Hooks(self._validation if "validation" in self.data else None, self._sample if job.live_prompt else None),
-            identity={k: v for k, v in settings.model_dump(mode="json").items() if k not in FREE},
+            identity=_identity(job),
         )
         self.trainer = Trainer(setup)
 
+    def _prepared(self) -> dict[str, Any]:
+        """The splits as ids. A held-out one with nothing to learn from cannot be measured, and that is said."""
+        data = {"train": self.job.objective.prepare(self.job.data.train, self.start)}
+        for name, records in {"validation": self.job.data.validation, "test": self.job.data.test}.items():
+            try:
+                if records:
+                    data[name] = self.job.objective.prepare(records, self.start)
+            except DataError as error:
+                console.warn(f"the {name} split is not measured: {error}")
+        return data
+
     def run(self, signals: Signals) -> StageResult:
         job, trainer = self.job, self.trainer
-        resuming = job.settings.resume and any(self.folder.checkpoints.glob("step-*"))
-        if resuming:
+        self._check_room()
+        if job.settings.resume and checkpoints(self.folder.path):
             checks = self._earlier_checks()
             trainer.restore()
             console.note(f"resuming {self.folder.path} at step {trainer.progress.step} of {trainer.schedule.steps}")
         else:
+            self.folder.forget_after(0)
             self._describe()
             checks = self._check_before()
             disk.write_json(self.folder.path / "sanity.json", checks)
@@ -130,6 +167,12 @@ class _Stage:
         if job.settings.patience:
             self._take_best()
         return self._finish(checks, moved)
+
+    def _check_room(self) -> None:
+        """Weights and two moments of AdamW in fp32 for each checkpoint, one more while it is written, and the model."""
+        plan, parameters = self.trainer.schedule, sum(p.numel() for p in self.trainer.module.parameters())
+        count = min(self.job.settings.keep + 1, math.ceil(plan.steps / plan.save_every))
+        self.folder.check_room(4 * parameters * (3 * count + 1))
 
     def _check_before(self) -> dict[str, float]:
         """Loss of the start model, and how far accumulated and whole gradients are apart."""
@@ -156,16 +199,25 @@ class _Stage:
         bot = Chatbot(self.job.policy, device=str(self.device))
         try:
             text = "".join(bot.reply(self.job.live_prompt, Sampling(max_tokens=LIVE_TOKENS)))
+        except ConfigError as error:  # too long for the window: no reason to stop the training
+            text = f"no sample: {error}"
         finally:
             self.trainer.module.train(training)
         return console.clean(text).replace("\n", "\\n")
 
     def _take_best(self) -> None:
         """Early stopping keeps the weights of the best validation, whose checkpoint was saved and protected."""
-        best = self.folder.checkpoints / f"step-{self.trainer.progress.best_step:06d}"
-        if best.exists() and self.trainer.progress.best_step != self.trainer.progress.step:
-            self.job.policy.model.load_hf(read_weights(best, {}))
-            self.folder.log(f"the result is step {self.trainer.progress.best_step}, the best validation")
+        step = self.trainer.progress.best_step
+        if step in (0, self.trainer.progress.step):
+            return
+        best = self.folder.checkpoints / f"step-{step:06d}"
+        try:
+            disk.verify(best)
+        except NoCheckpoint as error:
+            console.warn(f"{error}; it was the best validation, and the result is the last step instead")
+            return
+        self.job.policy.model.load_hf(read_weights(best, read_config(best)))
+        self.folder.log(f"the result is step {step}, the best validation")
 
     def _describe(self) -> None:
         """config.yaml, from which --config repeats the run, and what the data were."""
@@ -186,7 +238,8 @@ class _Stage:
         result = StageResult(
             self.folder.path, job.policy, progress.step, progress.tokens, seconds, checks["start_loss"], losses, (proof,)
         )
-        disk.write_json(self.folder.path / "result.json", result.as_dict())
+        stored = {**result.as_dict(), "settings": _identity(job), "shown": [asdict(proof)]}
+        disk.write_json(self.folder.result, stored)
         return result
 
     def _metadata(self, seconds: float, losses: Mapping[str, LossReport]) -> dict[str, Any]:

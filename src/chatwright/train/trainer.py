@@ -8,7 +8,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -83,12 +84,15 @@ class Trainer:
         # fp16 has 5 bits of exponent: without scaling, small gradients would vanish
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.progress = Progress()
+        self._resumed_from = 0
+        self._saved: Progress | None = None
 
     def restore(self) -> None:
         """Goes back to the newest whole checkpoint of the run."""
         self.progress = resume.load(self.run_folder, self.policy, self.optimizer, self.identity)
+        self._resumed_from, self._saved = self.progress.step, replace(self.progress)
         if self.progress.loss_scale is not None:
-            self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": self.progress.loss_scale})
+            self.scaler.load_state_dict(self.progress.loss_scale)
         self.run_folder.forget_after(self.progress.step)
 
     def train(self, batches: Iterator[Batch], signals: Signals) -> None:
@@ -96,15 +100,16 @@ class Trainer:
         signals.patient = True
         description = type(self.objective).__name__.lower()
         with console.progress(description, self.schedule.steps) as bar:
-            while self.progress.step < self.schedule.steps:
+            self._after_step(signals)  # what the last step before a resume was not given the time for
+            while self.progress.step < self.schedule.steps and not self._enough:
                 row = self.step(batches, signals)
+                self.run_folder.measure(row)
                 self._check(signals)
                 bar.update(self.progress.step, loss=row["loss"], **{"tok/s": row["tokens_per_second"]})
-                self.run_folder.measure(row)
-                if not self._after_step():
-                    break
+                self._after_step(signals)
                 self._check(signals)
         signals.patient = False
+        self._check(signals)
 
     def step(self, batches: Iterator[Batch], signals: Signals) -> dict[str, Any]:
         """One optimizer step. NotFinite, before any weight has changed, when the loss or the gradient is no number."""
@@ -151,10 +156,19 @@ class Trainer:
             return measure(self.policy.model, self.objective, batches, self.policy.tokenizer.byte_lengths)
 
     def save(self) -> None:
-        self.progress.loss_scale = self.scaler.get_scale() if self.scaler.is_enabled() else None
-        resume.save(self.run_folder, self.policy, self.optimizer, self.progress, self.identity)
-        protected = {self.progress.best_step} if self.settings.patience else set()
-        self.run_folder.prune(self.settings.keep, protected)
+        """A checkpoint of this step, unless there is one. NotFinite rather than one that pushes out healthy ones."""
+        if self._saved == self.progress:
+            return
+        self.progress.loss_scale = self.scaler.state_dict() if self.scaler.is_enabled() else None
+        if not all(torch.isfinite(parameter).all() for parameter in self.module.parameters()):
+            raise NotFinite(
+                f"step {self.progress.step} made a weight infinite or NaN, so it is not saved; the checkpoint before "
+                "it stands. Lower --lr"
+            )
+        folder = resume.save(self.run_folder, self.policy, self.optimizer, self.progress, self.identity)
+        self._saved = replace(self.progress)
+        protected = {self._resumed_from} | ({self.progress.best_step} if self.settings.patience else set())
+        self.run_folder.prune(self.settings.keep, protected, saved=folder)
 
     def _backward(self, batch: Batch, number: int) -> tuple[float, float, dict[str, float]]:
         with self.autocast():
@@ -175,7 +189,8 @@ class Trainer:
             assert parameter.grad is not None
             parameter.grad.div_(weight)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.optim.clip or math.inf)
-        if not torch.isfinite(norm) and not self.scaler.is_enabled():
+        # fp16 may overflow and try again at half the scale, but not for ever
+        if not torch.isfinite(norm) and (not self.scaler.is_enabled() or self.scaler.get_scale() <= 1):
             raise NotFinite(
                 f"the gradient's norm is {norm.item()} at step {number}; the weights are those of step {number - 1}. "
                 "Lower --lr, or look at the data with `chatwright check`"
@@ -187,39 +202,50 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return norm.item()
 
-    def _after_step(self) -> bool:
-        """Validation, sample and checkpoint where they are due. False when validation says that it is time to stop."""
+    @property
+    def _enough(self) -> bool:
+        """Whether validation has stopped improving."""
+        return 0 < self.settings.patience <= self.progress.without_better
+
+    def _after_step(self, signals: Signals) -> None:
+        """Validation, sample and checkpoint where they are due, once a step; a signal leaves them to a resumed run."""
         step, plan = self.progress.step, self.schedule
+        if self.progress.visited == step:
+            return
         better = False
         if self.hooks.validation is not None and (step % plan.eval_every == 0 or step == plan.steps):
-            better = self._evaluate(self.hooks.validation())
+            found = self.validate(takewhile(lambda _: signals.received is None, self.hooks.validation()))
+            if signals.received is not None:
+                return
+            better = self._weigh(found)
+        self.progress.visited = step
         if self.hooks.sample is not None and step % plan.sample_every == 0 and step < plan.steps:
             console.note(f"step {step}: {self.hooks.sample()}")
-        stop = 0 < self.settings.patience <= self.progress.without_better
-        if step % plan.save_every == 0 or step == plan.steps or stop or (better and self.settings.patience):
+        if step % plan.save_every == 0 or step == plan.steps or self._enough or (better and self.settings.patience):
             self.save()
-        return not stop
 
-    def _evaluate(self, batches: Iterator[Batch]) -> bool:
-        found = self.validate(batches)
+    def _weigh(self, found: LossReport) -> bool:
+        """Writes a validation down; True when it is the best so far."""
         step, progress = self.progress.step, self.progress
         row = {"step": step, "split": "validation", "loss": found.loss, "token_accuracy": found.token_accuracy}
         self.run_folder.measure(row)
         self.run_folder.log(f"step {step}: validation loss {found.loss:.4f}, token accuracy {found.token_accuracy:.3f}")
-        if progress.best_loss is None or found.loss < progress.best_loss:
+        if math.isfinite(found.loss) and (progress.best_loss is None or found.loss < progress.best_loss):
             progress.best_loss, progress.best_step, progress.without_better = found.loss, step, 0
             return True
         progress.without_better += 1
         return False
 
     def _check(self, signals: Signals) -> None:
-        """On a signal: forget a half-made step, save the last whole one, and end."""
+        """On a signal: forget a half-made step, save the last whole one unless that is done, and end."""
         if signals.received is None:
             return
         self.optimizer.zero_grad(set_to_none=True)
         if self.progress.step:
             self.save()
-        raise Interrupted(
-            signals.received,
-            f"ended at step {self.progress.step}, saved in {self.run_folder.checkpoints}; --resume goes on from there",
-        )
+            raise Interrupted(
+                signals.received,
+                f"ended at step {self.progress.step}, saved in {self.run_folder.checkpoints}; "
+                "--resume goes on from there",
+            )
+        raise Interrupted(signals.received, "ended before the first step was done; there was nothing to save")

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from chatwright.tasks.primer.world import share
 from chatwright.text.records import Conversation, Problem, conversation
 
-LARGEST = 20
+LARGEST = 10
 HELD_OUT = 0.2
+ASKED = 2
 THINGS = ("apples", "books", "pencils", "stones", "shells", "coins", "cards", "eggs")
 NAMES = ("Anna", "Ben", "Clara", "Daniel", "Emma", "Felix", "Grace", "Hugo")
 
@@ -61,10 +62,10 @@ def documents(rng: random.Random) -> list[str]:
     return texts
 
 
-def conversations(rng: random.Random) -> Iterator[Conversation]:
-    """Every sum of the training side, asked in two ways."""
+def conversations() -> Iterator[Conversation]:
+    """Every sum of the training side, asked in every way, ASKED times."""
     for s in sums(held_out=False):
-        for question in rng.sample(s.questions, 2):
+        for question in s.questions * ASKED:
             yield conversation(question, f"{s.equation}.")
 
 

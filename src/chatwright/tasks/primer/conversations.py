@@ -38,7 +38,7 @@ T = TypeVar("T")
 def conversations(world: World, seed: int = 0) -> Iterator[Conversation]:
     """About 12,000 conversations in random order; another seed pairs other replies and other turns."""
     rng = random.Random(f"conversations/{seed}")
-    everything = [*_single(world, rng), *arithmetic.conversations(rng)]
+    everything = [*_single(world, rng), *arithmetic.conversations()]
     count = len(everything) // 4
     followed = [fact for fact in world.asked if fact.follow_up and _leads(world, fact)]
     everything += [_with_follow_up(world, fact, rng) for fact in _dealt(followed, count * 7 // 8, rng)]

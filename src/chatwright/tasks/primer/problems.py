@@ -1,6 +1,6 @@
 """The primer's graded questions, none of which training has seen: what evaluation measures and RL is rewarded by."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from chatwright.tasks.contains import names
@@ -15,7 +15,7 @@ FOLLOW_UPS = 150
 
 def phrasings(world: World) -> Iterator[Problem]:
     """Asked facts, each by the one question that training has for other facts only."""
-    for fact in world.asked:
+    for fact in _mixed(world.asked):
         i = world.held_out_question(fact)
         if i is not None:
             yield problem(world, fact, conversation(fact.questions[i]))
@@ -23,7 +23,7 @@ def phrasings(world: World) -> Iterator[Problem]:
 
 def unseen_phrasings(world: World) -> Iterator[Problem]:
     """Asked facts, by the question of their relation that training has for no fact at all."""
-    for fact in world.asked:
+    for fact in _mixed(world.asked):
         i = world.unseen_template(fact.relation)
         if i is not None:
             yield problem(world, fact, conversation(fact.questions[i]))
@@ -31,7 +31,7 @@ def unseen_phrasings(world: World) -> Iterator[Problem]:
 
 def never_asked(world: World) -> Iterator[Problem]:
     """Facts that only documents state, each by a question that training has for other facts."""
-    for fact in world.facts:
+    for fact in _mixed(world.facts):
         questions = world.questions(fact)
         if world.never_asked(fact) and questions:
             yield problem(world, fact, conversation(questions[int(fact.share("asked as") * len(questions))]))
@@ -79,6 +79,11 @@ def problem(world: World, fact: Fact, prompt: Conversation) -> Problem:
     groups: list[list[str]] = [group.split("|") for group in fact.answers]
     answer: dict[str, Any] = {"groups": groups}
     return Problem(prompt, "keywords", answer)
+
+
+def _mixed(facts: Iterable[Fact]) -> list[Fact]:
+    """In an order of their hashes, so that the first n problems of a set are a fair sample of it."""
+    return sorted(facts, key=lambda fact: fact.share("order of problems"))
 
 
 def wrong_candidates(world: World, fact: Fact) -> list[str]:

@@ -1,0 +1,89 @@
+"""The quickstart held to its table, but for time: medians of three seeds, from the installed command. (make accept)"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.accept
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What `chatwright quickstart --json` printed for each seed."""
+    found = []
+    for seed in SEEDS:
+        out = tmp_path_factory.mktemp("quickstart") / str(seed)
+        command = [sys.executable, "-m", "chatwright", "quickstart", "--out", str(out), "--seed", str(seed), "--json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+        found.append(json.loads(done.stdout))
+    return found
+
+
+def median(runs: list[dict[str, Any]], figure: Callable[[dict[str, Any]], float]) -> float:
+    return statistics.median(figure(one) for one in runs)
+
+
+@pytest.mark.parametrize(
+    ("questions", "at_least", "n"), [("phrasings", 0.95, 200), ("never_asked", 0.70, 100), ("follow_ups", 0.80, 50)]
+)
+def test_the_chatbot_answers_questions_that_it_was_never_taught(
+    runs: list[dict[str, Any]], questions: str, at_least: float, n: int
+) -> None:
+    assert all(one["after"]["accuracy"][questions]["n"] >= n for one in runs)
+    assert median(runs, lambda one: one["after"]["accuracy"][questions]["accuracy"]) >= at_least
+
+
+def test_the_base_model_answers_next_to_nothing(runs: list[dict[str, Any]]) -> None:
+    assert median(runs, lambda one: one["before"]["accuracy"]["phrasings"]["accuracy"]) <= 0.2
+
+
+def test_arithmetic_leaves_room_for_practice(runs: list[dict[str, Any]]) -> None:
+    assert 0.4 <= median(runs, lambda one: one["after"]["accuracy"]["arithmetic"]["accuracy"]) <= 0.7
+
+
+def test_answers_stop_do_not_loop_and_do_not_speak_for_the_user(runs: list[dict[str, Any]]) -> None:
+    assert median(runs, lambda one: one["after"]["stop_rate"]) >= 0.99
+    assert median(runs, lambda one: one["after"]["loop_rate"]) <= 0.01
+    assert median(runs, lambda one: one["after"]["leak_rate"]) == 0
+
+
+def test_the_classic_prompts_are_answered_rightly(runs: list[dict[str, Any]]) -> None:
+    """Paris, a true sentence, code that runs and is right, a numbered list, the Engineer after the Scientist."""
+    assert median(runs, lambda one: one["after"]["accuracy"]["classic"]["accuracy"]) == 1.0
+    assert "Paris" in runs[0]["answers"]["What is the capital of France?"]
+
+
+def test_no_proof_is_red(runs: list[dict[str, Any]]) -> None:
+    assert all(set(one["proofs"].values()) == {"green"} for one in runs), [one["proofs"] for one in runs]
+
+
+def test_the_whole_road_fits_into_a_gigabyte_and_a_half(runs: list[dict[str, Any]]) -> None:
+    assert len(runs) == len(SEEDS)
+    kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of the largest child
+    assert kilobytes <= 1.5e6
+
+
+def test_transformers_gives_the_same_greedy_answers(runs: list[dict[str, Any]]) -> None:
+    """The folder as others load it: their model, their tokenizer, their template, their stopping."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from chatwright import Chatbot
+
+    folder = Path(runs[0]["out"]) / "sft" / "model"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    bot = Chatbot.load(folder, device="cpu")
+    for question in (*runs[0]["answers"], "And what is the capital of Spain?", "Hello!"):
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        ids = model.generate(**prompt, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == "".join(bot.reply(question))

@@ -1,0 +1,121 @@
+"""Sampling: each knob cuts what `transformers` cuts, and a draw depends on the seed and its place alone."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatwright.errors import ConfigError
+from chatwright.generate.sampling import Sampling, cut, penalise, pick
+
+
+def logits(size: int = 50, seed: int = 0) -> torch.Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+def judged(scores: torch.Tensor, seen: list[int], chosen: Sampling) -> torch.Tensor:
+    """What `generate` would draw from: its processors in its order."""
+    from transformers import generation as hf
+
+    steps: list[Any] = []
+    if chosen.repetition_penalty != 1:
+        steps.append(hf.RepetitionPenaltyLogitsProcessor(chosen.repetition_penalty))
+    steps.append(hf.TemperatureLogitsWarper(float(chosen.temperature)))
+    if chosen.top_k:
+        steps.append(hf.TopKLogitsWarper(chosen.top_k))
+    if chosen.top_p < 1:
+        steps.append(hf.TopPLogitsWarper(chosen.top_p))
+    if chosen.min_p:
+        steps.append(hf.MinPLogitsWarper(chosen.min_p))
+    found: torch.Tensor = hf.LogitsProcessorList(steps)(torch.tensor([seen]), scores[None].clone())
+    return found[0]
+
+
+def ours(scores: torch.Tensor, seen: list[int], chosen: Sampling) -> torch.Tensor:
+    return cut(penalise(scores, seen, chosen.repetition_penalty) / chosen.temperature, chosen)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    seen=st.lists(st.integers(0, 49), min_size=1, max_size=30),
+    temperature=st.floats(0.1, 3),
+    top_k=st.integers(0, 60),
+    top_p=st.floats(0.05, 1),
+    min_p=st.floats(0, 0.9),
+    penalty=st.floats(0.5, 2),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_knobs_together_leave_what_transformers_leaves(
+    seed: int, seen: list[int], temperature: float, top_k: int, top_p: float, min_p: float, penalty: float
+) -> None:
+    chosen = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=penalty)
+    scores = logits(seed=seed)
+    expected, found = judged(scores, seen, chosen), ours(scores, seen, chosen)
+    assert torch.equal(expected.isinf(), found.isinf())
+    assert torch.allclose(expected, found, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("knob", "left"),
+    [({"top_k": 2}, [0, 1]), ({"top_p": 0.6}, [0, 1]), ({"top_p": 0.01}, [0]), ({"min_p": 0.3}, [0, 1])],
+    ids=str,
+)
+def test_each_knob_on_four_probabilities(knob: dict[str, Any], left: list[int]) -> None:
+    scores = torch.tensor([0.5, 0.3, 0.14, 0.06]).log()
+    assert cut(scores, Sampling(**knob)).isfinite().nonzero().flatten().tolist() == left
+
+
+def test_a_penalty_lowers_what_was_said_whatever_its_sign() -> None:
+    found = penalise(torch.tensor([2.0, -2.0, 1.0]), [0, 1, 1], 2.0)
+    assert found.tolist() == [1.0, -4.0, 1.0]
+
+
+def test_draws_follow_the_probabilities() -> None:
+    scores = torch.tensor([0.5, 0.3, 0.2]).log()
+    drawn = Counter(pick(scores, Sampling(temperature=1.0, seed=7), [], place) for place in range(2000))
+    for token, share in enumerate((0.5, 0.3, 0.2)):
+        assert abs(drawn[token] / 2000 - share) < 4 * math.sqrt(share * (1 - share) / 2000)
+
+
+def test_a_draw_depends_on_the_seed_and_the_place_alone() -> None:
+    scores, chosen = logits(), Sampling(temperature=1.0, seed=3)
+    torch.manual_seed(1)
+    first = [pick(scores, chosen, [], place) for place in range(30)]
+    torch.manual_seed(2)
+    assert [pick(scores, chosen, [], place) for place in range(30)] == first
+    assert len(set(first)) > 1
+    assert [pick(scores, Sampling(temperature=1.0, seed=4), [], place) for place in range(30)] != first
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**63, -(2**63)])
+def test_any_whole_number_is_a_seed(seed: int) -> None:
+    assert 0 <= pick(logits(), Sampling(temperature=1.0, seed=seed), [], 0) < 50
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    assert pick(logits(), Sampling(seed=9), [], 0) == int(logits().argmax())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_tokens", 0),
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("top_k", -1),
+        ("min_p", 1.5),
+        ("repetition_penalty", 0.0),
+        ("repetition_penalty", math.inf),
+        ("stop", ("a", "")),
+        ("stop", "\nUser:"),  # a string is a sequence of its characters, each of which would stop
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} is "):
+        Sampling(**{name: value})
