@@ -16,7 +16,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-API = re.compile(r"/api/(?P<repo>(models|datasets)/[^/]+(/[^/]+)?)(/(?P<verb>revision|tree|paths-info)/[^/]+(/.*)?)?$")
+API = re.compile(
+    r"/api/(?P<repo>(models|datasets)/[^/]+(/[^/]+)?)(/(?P<verb>revision|tree|paths-info)/[^/]+(/(?P<path>.*))?)?$"
+)
 FILE = re.compile(r"/(?P<kind>datasets/)?(?P<repo>[^/]+(/[^/]+)?)/resolve/(?P<revision>[^/]+)/(?P<path>.+)$")
 
 
@@ -31,10 +33,20 @@ class Hub:
     def entries(self, repo: str) -> list[dict[str, Any]]:
         folder = self.folders[repo]
         return [
-            {"type": "file", "path": path.relative_to(folder).as_posix(), "size": path.stat().st_size, "oid": digest(path)}
+            {"type": "file", "path": str(path.relative_to(folder)), "size": path.stat().st_size, "oid": digest(path)}
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         ]
+
+    def tree(self, repo: str, path: str, recursive: bool) -> list[dict[str, Any]]:
+        """What a folder of the repository holds: its files and folders, or all the files below it."""
+        inside = [entry for entry in self.entries(repo) if entry["path"].startswith(f"{path}/" if path else "")]
+        if recursive:
+            return inside
+        depth = len(Path(path).parts) + 1
+        folders = {"/".join(Path(entry["path"]).parts[:depth]) for entry in inside} - {e["path"] for e in inside}
+        files = [entry for entry in inside if len(Path(entry["path"]).parts) == depth]
+        return files + [{"type": "directory", "path": name, "size": 0, "oid": COMMIT} for name in sorted(folders)]
 
     def card(self, repo: str) -> dict[str, Any]:
         names = [{"rfilename": entry["path"]} for entry in self.entries(repo)]
@@ -69,9 +81,10 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         path = unquote(urlsplit(self.path).path)
+        query = urlsplit(self.path).query
         self.hub.asked.append(f"{self.command} {path}")
         if found := API.match(path):
-            self.api(found["repo"], found["verb"], body)
+            self.api(found, "recursive=true" in query.lower(), body)
         elif found := FILE.match(path):
             self.file(f"{'datasets' if found['kind'] else 'models'}/{found['repo']}", found["revision"], found["path"])
         else:
@@ -87,12 +100,13 @@ class Handler(BaseHTTPRequestHandler):
             return False
         return True
 
-    def api(self, repo: str, verb: str | None, body: bytes) -> None:
+    def api(self, asked: re.Match[str], recursive: bool, body: bytes) -> None:
+        repo, verb = asked["repo"], asked["verb"]
         if self.refused(repo):
             return
         reply: Any = self.hub.card(repo)
         if verb == "tree":
-            reply = self.hub.entries(repo)
+            reply = self.hub.tree(repo, asked["path"] or "", recursive)
         elif verb == "paths-info":
             given = body.decode()
             wanted = json.loads(given)["paths"] if given.startswith("{") else re.findall(r"paths=([^&]*)", given)

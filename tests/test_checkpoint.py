@@ -186,7 +186,8 @@ def test_transformers_loads_our_folder_and_gives_the_same_greedy_answer(tmp_path
     one = tiny_checkpoint(template, n_positions=256, seed=3)
     one.save(tmp_path / "m")
     bot = Chatbot.load(tmp_path / "m", device="cpu")
-    tokenizer, model = AutoTokenizer.from_pretrained(tmp_path / "m"), AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
     assert model.generation_config.eos_token_id == list(one.stop_ids)
     assert tokenizer.eos_token_id == one.stop_ids[0]
     finishes = set()
@@ -227,7 +228,8 @@ def test_a_path_wins_over_a_hub_id_and_a_wrong_one_is_said(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     tiny_checkpoint("plain").save(Path("gpt2"))
     assert Checkpoint.load("gpt2").model.config.vocab_size == 290
-    for wrong, says in (("./nowhere/at/all", "does not exist"), ("gpt2/config.json", "is a file"), (".", "no config.json")):
+    wrongs = {"./nowhere/at/all": "does not exist", "gpt2/config.json": "is a file", ".": "no config.json"}
+    for wrong, says in wrongs.items():
         with pytest.raises(ConfigError, match=says):
             Checkpoint.load(wrong)
 
@@ -236,7 +238,8 @@ def test_our_config_has_what_other_readers_ask_for(tmp_path: Path) -> None:
     tiny_checkpoint("chatml").save(tmp_path / "m")
     config, generation = read(tmp_path / "m" / "config.json"), read(tmp_path / "m" / "generation_config.json")
     assert config["model_type"] == "gpt2"
-    assert {name: config[name] for name in tiny_config().to_hf()} == tiny_config(vocab_size=292, initializer_range=0.2).to_hf()
+    expected = tiny_config(vocab_size=292, initializer_range=0.2).to_hf()
+    assert {name: config[name] for name in expected} == expected
     assert config["eos_token_id"] == config["bos_token_id"] == 289  # ends a document
     assert generation["eos_token_id"] == [291, 289]  # either ends an answer
     assert read(tmp_path / "m" / "tokenizer_config.json")["eos_token"] == "<|im_end|>"

@@ -1,6 +1,7 @@
 """The engine: what it streams is what it says, stop strings are never shown, and company changes no sequence."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ class Pieces:
 def cut(text: bytes, places: Sequence[int]) -> list[bytes]:
     """A text cut into tokens at these places, wherever characters end."""
     bounds = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
-    return [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(bounds)]
 
 
 def stream(pieces: Sequence[bytes], *, window: int = 400, **chosen: Any) -> tuple[list[str], Completion]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import random_ids, theirs, tiny_config, tiny_model
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -13,7 +14,6 @@ from chatwright.errors import ConfigError, DataError
 from chatwright.models.attention import Attend
 from chatwright.models.cache import KVCache
 from chatwright.models.gpt2 import GPT2, GPT2Config, build, canonical_name, expected_shapes
-from tiny_models import random_ids, theirs, tiny_config, tiny_model
 
 LENGTHS = (1, 7, 3, 12)
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}

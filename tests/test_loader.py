@@ -1,4 +1,4 @@
-"""From examples to batches: the shift, the packing, the order; each example once an epoch, and a cursor that goes on."""
+"""From examples to batches: the shift, the packing, each example once an epoch, and a cursor that goes on."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -76,8 +76,8 @@ def test_a_token_sees_its_own_example_up_to_itself_and_nothing_else(lengths: lis
     owner = np.repeat(np.arange(len(lengths)), lengths)
     batch = next(pack(examples, how))
     assert batch.attend.mask is not None
-    for ids, learned, sees in zip(batch.ids.numpy(), batch.mask.numpy() > 0, batch.attend.mask[:, 0].numpy(), strict=True):
-        real = np.flatnonzero(learned)
+    for ids, mask, sees in zip(batch.ids.numpy(), batch.mask.numpy(), batch.attend.mask[:, 0].numpy(), strict=True):
+        real = np.flatnonzero(mask)
         for place in real:
             visible = np.flatnonzero(sees[place])
             assert set(visible) <= set(real)

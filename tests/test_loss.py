@@ -1,6 +1,7 @@
 """Losses are sums over the learned tokens: equal to the whole cross-entropy, however the tokens are cut into parts."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -138,7 +139,8 @@ def test_packed_rows_give_the_gradient_of_examples_alone() -> None:
     expected = gradients(model, alone)
     packed = list(once(examples, Pack(2, 240)))
     assert sum(len(one.ids) for one in packed) < 8
-    assert difference(expected, gradients(model, torch.stack([objective.loss(model, b).total for b in packed]).sum())) < 1e-5
+    total = torch.stack([objective.loss(model, one).total for one in packed]).sum()
+    assert difference(expected, gradients(model, total)) < 1e-5
 
 
 # ---- objectives
@@ -149,8 +151,8 @@ def test_documents_are_cut_so_that_each_token_is_predicted_once() -> None:
     document = Document("Paris is the capital of France. Was ist das? " * 3)
     ids = [*start.tokenizer.encode(document.text), start.tokenizer.end_of_text]
     examples = Pretrain(seq_len=7).prepare([document], start)
-    predicted = [examples.ids[a + 1 : b].tolist() for a, b in zip(examples.offsets, examples.offsets[1:], strict=False)]
-    assert sum(predicted, []) == ids[1:]
+    windows = [examples.ids[start:end].tolist() for start, end in pairwise(examples.offsets)]
+    assert [number for window in windows for number in window[1:]] == ids[1:]
     assert examples.learned == len(ids) - 1
     assert int(examples.lengths.max()) == 7
 

@@ -76,10 +76,13 @@ def test_the_classic_prompts_are_nowhere_in_the_training_data_but_their_neighbou
     assert not any(user_turns(talk)[i:][:2] == two_turns for talk in parts["conversations"] for i in range(3))
 
 
-def test_a_held_out_sum_is_stated_in_no_document(training_words):
-    stated = re.findall(r"(?<!\d)(?=(\d+ [-+] \d+) =)", training_words)
-    assert set(stated).isdisjoint(f"{s.a} {s.sign} {s.b}" for s in arithmetic.sums(held_out=True))
-    assert len(set(stated)) == len(arithmetic.sums(held_out=False))
+def test_a_held_out_sum_is_stated_in_documents_and_asked_in_no_conversation(parts):
+    equation = r"(?<!\d)(?=(\d+ [-+] \d+) =)"
+    written = re.findall(equation, "\n".join(document.text for document in parts["documents"]))
+    said = re.findall(equation, "\n".join(m.content for talk in parts["conversations"] for m in talk.messages))
+    asked, held_out = ({f"{s.a} {s.sign} {s.b}" for s in arithmetic.sums(held_out=out)} for out in (False, True))
+    assert set(written) == asked | held_out
+    assert set(said) == asked
 
 
 def test_a_never_asked_fact_is_in_documents_but_in_no_conversation(world, parts):
@@ -175,7 +178,7 @@ def test_the_documents_state_every_statement_equally_often_and_have_the_promised
 
 def test_a_fifth_of_the_conversations_has_several_turns_and_every_follow_up_is_asked(world, parts):
     talks = parts["conversations"]
-    assert 11_000 <= len(talks) <= 14_000
+    assert 11_000 <= len(talks) <= 16_000
     assert sum(len(user_turns(talk)) > 1 for talk in talks) / len(talks) == pytest.approx(0.2, abs=0.01)
     assert max(len(user_turns(talk)) for talk in talks) <= 4
     assert sum(talk.messages[0].role == "system" for talk in talks) / len(talks) == pytest.approx(0.05, abs=0.01)

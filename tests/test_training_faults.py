@@ -100,7 +100,7 @@ def limited(out: Path, given: dict[str, Any], size: int) -> None:
 
 
 def test_a_disk_that_fills_ends_with_5_and_the_earlier_checkpoint_stands(tmp_path: Path) -> None:
-    """A limit on the size of a file stands in for the full disk: the optimizer's file is the first that is too large."""
+    """A limit on the size of a file stands in for the full disk: the optimizer's is the first that is too large."""
     train(tmp_path / "whole", steps=6, save_every=2, eval_every=10)
     out, given = tmp_path / "run", {"steps": 6, "save_every": 2, "eval_every": 10}
 
@@ -170,7 +170,8 @@ def test_the_estimate_counts_what_is_there_already(tmp_path: Path) -> None:
 def test_a_second_run_in_the_same_folder_is_refused_and_a_dead_one_does_not_block(tmp_path: Path) -> None:
     program = (
         "import sys, time\nfrom chatwright.train.run_folder import RunFolder\n"
-        f"with RunFolder({str(tmp_path / 'run')!r}).locked(resume=False):\n    print('held', flush=True)\n    time.sleep(60)"
+        f"with RunFolder({str(tmp_path / 'run')!r}).locked(resume=False):\n"
+        "    print('held', flush=True)\n    time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     try:
@@ -213,20 +214,12 @@ def test_a_result_whose_folders_were_deleted_is_no_result(tmp_path: Path) -> Non
 # Settings and data
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("batch_size", 0),
-        ("seq_len", 1),
-        ("lr", -1),
-        ("lr", 0),
-        ("steps", 0),
-        ("epochs", 0),
-        ("accumulate", 0),
-        ("keep", 0),
-    ]
-    + [("dropout", 1), ("validation_share", 0.9), ("save_every", 0), ("seed", -1), ("seed", 2**40), ("rehearse", 1.0)],
-)
+NEVER_ZERO = ("batch_size", "lr", "steps", "epochs", "accumulate", "keep", "save_every")
+TOO_SMALL = [("seq_len", 1), ("lr", -1), ("seed", -1)]
+TOO_LARGE = [("dropout", 1), ("validation_share", 0.9), ("seed", 2**40), ("rehearse", 1.0)]
+
+
+@pytest.mark.parametrize(("name", "value"), [*((name, 0) for name in NEVER_ZERO), *TOO_SMALL, *TOO_LARGE])
 def test_sizes_that_make_no_sense_are_wrong_settings(name: str, value: float, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} ") as refused:
         commands.run("sft", {"model": "m", "data": "d", "out": str(tmp_path / "run"), name: value})

@@ -10,7 +10,12 @@ from chatwright.models.gpt2 import GPT2, GPT2Config
 from chatwright.text import template as templates
 from chatwright.text.tokenizer import Tokenizer
 
-WORDS = ["Paris is the capital of France. ", "Was ist das? Ein Café! ", "naïve 東京 🙂🙃 ", "User: hi\nAssistant: hello\n"]
+WORDS = [
+    "Paris is the capital of France. ",
+    "Was ist das? Café! ",
+    "naïve 東京 🙂🙃 ",
+    "User: hi\nAssistant: hey\n",
+]
 
 
 def tiny_config(**changes: Any) -> GPT2Config:

@@ -162,4 +162,6 @@ def _replace_folder(temporary: Path, target: Path) -> None:
 
 
 def _full(target: Path) -> DiskFull:
-    return DiskFull(f"no room left on the disk while writing {target}; what stood there before is untouched, free some space")
+    return DiskFull(
+        f"no room left on the disk while writing {target}; what stood there before is untouched, free some space"
+    )

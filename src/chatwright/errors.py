@@ -1,12 +1,12 @@
 """What can go wrong for a user, each with the exit code that the command line ends with.
 
-    ChatwrightError            1   failed while running
-    ├── ConfigError            2   wrong usage or settings (a ValueError)
-    │   └── DataError          2   a bad row, file or folder, by file and line
-    ├── NotFinite              3   the loss or a gradient is NaN or infinite
-    ├── NoCheckpoint           4   no usable checkpoint
-    ├── DiskFull               5   nothing half-written is left
-    └── RedProof               6   a proof is red; the model is saved
+ChatwrightError            1   failed while running
+├── ConfigError            2   wrong usage or settings (a ValueError)
+│   └── DataError          2   a bad row, file or folder, by file and line
+├── NotFinite              3   the loss or a gradient is NaN or infinite
+├── NoCheckpoint           4   no usable checkpoint
+├── DiskFull               5   nothing half-written is left
+└── RedProof               6   a proof is red; the model is saved
 """
 
 

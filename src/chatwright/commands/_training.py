@@ -42,7 +42,9 @@ def window(settings: TrainSettings, policy: Checkpoint) -> int:
     room = policy.model.config.context_length
     if settings.seq_len > room:
         if "seq_len" in settings.model_fields_set:
-            raise ConfigError(f"--seq-len is {settings.seq_len}, but this model has {room} positions; give --seq-len {room} or less")
+            raise ConfigError(
+                f"--seq-len is {settings.seq_len}, but this model has {room} positions; give {room} or less"
+            )
         return room
     return settings.seq_len
 
@@ -70,7 +72,9 @@ def _config(name: str) -> tuple[str, dict[str, Any]]:
     path = Path(name)
     config = checkpoint.read_json(path)
     if config.get("model_type", "gpt2") not in registry.names("models"):
-        raise ConfigError(f"{path}: the model_type is {config['model_type']!r}; supported are {', '.join(registry.names('models'))}")
+        raise ConfigError(
+            f"{path}: the model_type is {config['model_type']!r}; supported are {', '.join(registry.names('models'))}"
+        )
     return config.get("model_type", "gpt2"), config
 
 
@@ -179,7 +183,9 @@ def conclude(settings: TrainSettings, result: StageResult, shown: list[Proof], w
         report.show(whole)
     red = [one for one in shown if one.state == "red"]
     if red and settings.proofs == "strict":
-        raise RedProof(f"the proof {red[0].name!r} is red: {red[0].says} The model is saved in {result.folder / 'model'}", reached)
+        raise RedProof(
+            f"the proof {red[0].name!r} is red: {red[0].says} The model is saved in {result.folder / 'model'}", reached
+        )
     for one in red:
         console.warn(f"the proof {one.name!r} is red: {one.says}")
     return reached

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from chatwright import config, console
+from chatwright.commands import _out
 from chatwright.errors import ConfigError
 
 POSITIONAL = ("models",)
@@ -48,6 +49,7 @@ def run(settings: Settings) -> dict[str, Any]:
     from chatwright.generate.chatbot import Chatbot
     from chatwright.generate.sampling import Sampling
 
+    _out.check(settings.out)
     twice = [name for name in settings.models if settings.models.count(name) > 1]
     if twice:
         raise ConfigError(f"{twice[0]} is given twice; give models that differ")

@@ -18,7 +18,11 @@ from chatwright import config, console
 from chatwright.errors import RedProof
 
 POSITIONAL: tuple[str, ...] = ()
-EXAMPLES = ("chatwright doctor", "chatwright doctor --json > machine.json", "chatwright doctor --resume runs/quickstart/sft")
+EXAMPLES = (
+    "chatwright doctor",
+    "chatwright doctor --json > machine.json",
+    "chatwright doctor --resume runs/quickstart/sft",
+)
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # what makes a processor fast at our work
 SIZE = 1024  # of the square matrices that are multiplied

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from chatwright import config, console
-from chatwright.errors import DataError
+from chatwright.commands import _out
+from chatwright.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from chatwright.checkpoint import Checkpoint
@@ -59,6 +60,7 @@ def run(settings: Settings) -> dict[str, Any]:
     from chatwright.generate.chatbot import Chatbot
     from chatwright.generate.sampling import Sampling
 
+    _out.check(settings.out)
     asked = prompts.default() if settings.prompts is None else prompts.read(settings.prompts)
     tasks = settings.task or (() if settings.data else ("primer",))
     sets = [problem_sets(task, settings.max_samples) for task in tasks]
@@ -108,7 +110,10 @@ def _losses(checkpoint: Checkpoint, records: dict[str, list[Record]], settings: 
     from chatwright.objectives.sft import Sft
     from chatwright.text.records import Conversation, Document, Problem
 
-    seq_len = settings.seq_len or checkpoint.model.config.context_length
+    room = checkpoint.model.config.context_length
+    seq_len = settings.seq_len or room
+    if seq_len > room:
+        raise ConfigError(f"--seq-len is {seq_len}, but this model has {room} positions; give --seq-len {room} or less")
     objectives: dict[type, Objective[Any]] = {
         Document: Pretrain(settings.batch_size, seq_len),
         Conversation: Sft(settings.batch_size, seq_len),

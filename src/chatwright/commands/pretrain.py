@@ -24,8 +24,12 @@ class Settings(TrainSettings):
     """What to read, and how large the model is."""
 
     data: str = Field(description="a file, a folder, a hub dataset or primer:documents")
-    model: str = Field(default="tiny", description="a size (tiny, small, gpt2 … gpt2-xl) or a config.json; or a base to go on with")
-    tokenizer: Path | None = Field(default=None, description="folder with a tokenizer.json; not needed to go on with a base")
+    model: str = Field(
+        default="tiny", description="a size (tiny, small, gpt2 … gpt2-xl) or a config.json; or a base to go on with"
+    )
+    tokenizer: Path | None = Field(
+        default=None, description="folder with a tokenizer.json; not needed to go on with a base"
+    )
     format: str | None = Field(default=None, description="row format of the data; recognised if not given")
     lr: float = Field(default=1e-3, gt=0, description="highest learning rate")
     quick: bool = Field(default=False, description="100 samples, 20 steps: see that data and model work")
@@ -61,7 +65,9 @@ def _base(settings: Settings) -> "tuple[Checkpoint, bool]":
 
     if settings.model in sizes() or settings.model.endswith(".json"):
         if settings.tokenizer is None:
-            raise ConfigError("a new model needs a vocabulary: give --tokenizer DIR (`chatwright tokenizer D --out DIR` makes one)")
+            raise ConfigError(
+                "a new model needs a vocabulary: give --tokenizer DIR (`chatwright tokenizer D --out DIR` makes one)"
+            )
         tokenizer = checkpoint.load_tokenizer(settings.tokenizer)
         return new_model(settings.model, tokenizer, seed=settings.seed, dropout=settings.dropout), False
     if not Path(settings.model).exists() and "/" not in settings.model:

@@ -21,7 +21,9 @@ class Settings(config.Settings):
     """Everything has a default; --seconds turns into steps once, and config.yaml holds the steps."""
 
     out: Path = Field(default=Path("runs/quickstart"), description="folder for all stages and the report")
-    seconds: float | None = Field(default=None, ge=20, description="about how long the whole road may take on this machine")
+    seconds: float | None = Field(
+        default=None, ge=20, description="about how long the whole road may take on this machine"
+    )
     pretrain_steps: int = Field(default=800, ge=1, description="optimizer steps of pretraining")
     sft_steps: int = Field(default=400, ge=1, description="optimizer steps of fine-tuning")
     model: str = Field(default="tiny", description="size of the model: tiny, small, gpt2 …")
@@ -32,7 +34,9 @@ class Settings(config.Settings):
     seed: int = Field(default=0, ge=0, description="fixes weights and order: the same seed gives the same bot")
     max_problems: int | None = Field(default=None, ge=1, description="grade at most so many problems of each set")
     device: str = Field(default="auto", description="auto, cpu, cuda or mps")
-    proofs: str = Field(default="strict", pattern="strict|warn", description="a red proof ends with exit code 6, or only warns")
+    proofs: str = Field(
+        default="strict", pattern="strict|warn", description="a red proof ends with exit code 6, or only warns"
+    )
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -59,7 +63,9 @@ def run(settings: Settings) -> dict[str, Any]:
         road.show(report, reached)
     red = [proof for proof in report.proofs if proof.state == "red"]
     if red and settings.proofs == "strict":
-        raise RedProof(f"the proof {red[0].name!r} is red: {red[0].says} The models are saved in {settings.out}", reached)
+        raise RedProof(
+            f"the proof {red[0].name!r} is red: {red[0].says} The models are saved in {settings.out}", reached
+        )
     return reached
 
 
@@ -83,6 +89,8 @@ def _settled(settings: Settings) -> Settings:
 
         pretrain_steps, sft_steps = road.steps_for(settings, settings.seconds)
         settings = settings.model_copy(update={"pretrain_steps": pretrain_steps, "sft_steps": sft_steps})
-        console.note(f"{settings.seconds:g} seconds on this machine: {pretrain_steps} steps of pretraining, {sft_steps} of sft")
+        console.note(
+            f"{settings.seconds:g} seconds on this machine: {pretrain_steps} steps of pretraining, {sft_steps} of sft"
+        )
     disk.write(path, config.dump(settings, {}, "quickstart"))
     return settings

@@ -22,7 +22,9 @@ class Settings(TrainSettings):
     model: str = Field(description="a hub id, a model folder or a run folder")
     data: str = Field(description="conversations: a file, a folder, a hub dataset or primer")
     format: str | None = Field(default=None, description="row format of the data; recognised if not given")
-    template: str | None = Field(default=None, description="plain, chatml or alpaca; the model's own if it has one, else plain")
+    template: str | None = Field(
+        default=None, description="plain, chatml or alpaca; the model's own if it has one, else plain"
+    )
     lr: float = Field(default=5e-5, gt=0, description="highest learning rate")
     rehearse_data: str | None = Field(default=None, description="documents to rehearse beside the conversations")
     rehearse: float = Field(default=0.0, ge=0, lt=1, description="share of the rows that rehearse documents")
@@ -49,7 +51,9 @@ def run(settings: Settings) -> dict[str, Any]:
         policy.model.set_dropout(settings.dropout)
     settings = settings.model_copy(update={"seq_len": training.window(settings, policy)})
     skip, most = settings.skip_bad_rows, settings.max_bad_share
-    data = source.read(settings.data, kind="conversations", format=settings.format, skip_bad_rows=skip, max_bad_share=most)
+    data = source.read(
+        settings.data, kind="conversations", format=settings.format, skip_bad_rows=skip, max_bad_share=most
+    )
     found = training.screened(data, policy, settings.seq_len, settings)
     splits = training.splits(found.data, settings)
     learned = [record for record in splits.train if isinstance(record, Conversation)]

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from chatwright import config, console
+from chatwright.commands import _out
 from chatwright.data import source
 from chatwright.errors import DataError
 from chatwright.text.records import Conversation, Document, Preference, Problem, Rated, Record
@@ -41,6 +42,7 @@ class Settings(config.Settings):
 
 def run(settings: Settings) -> dict[str, Any]:
     """Trains and saves; gives the sizes, what a token is worth in bytes, and the seconds that training took."""
+    _out.check(settings.out)
     read = [source.read(name, format=settings.format, skip_bad_rows=settings.skip_bad_rows) for name in settings.data]
     texts = [text for dataset in read for record in dataset.records for text in contents(record)]
     if not texts:

@@ -17,6 +17,7 @@ from chatwright.errors import DataError
 from chatwright.models.attention import Attend
 from chatwright.text.template import Example
 
+WIDTHS = 32  # rows are a multiple of it wide: few sizes of matrices, each planned once by the CPU library
 Row = Sequence[int]  # the examples that share a row, by number
 
 
@@ -89,7 +90,12 @@ class Pack:
 
 
 def pack(
-    examples: Examples, how: Pack, *, rehearsed: Examples | None = None, share: float = 0.0, cursor: dict[str, Any] | None = None
+    examples: Examples,
+    how: Pack,
+    *,
+    rehearsed: Examples | None = None,
+    share: float = 0.0,
+    cursor: dict[str, Any] | None = None,
 ) -> Iterator[Batch]:
     """Epoch after epoch without end; several examples share a row and do not see each other.
 
@@ -118,11 +124,16 @@ def batches_per_epoch(examples: Examples, how: Pack, share: float = 0.0) -> int:
     return -(-(rows + (round(rows * share / (1 - share)) if share else 0)) // how.batch_size)
 
 
-def once(examples: Examples, how: Pack) -> Iterator[Batch]:
-    """Every example one time, for evaluation: sorted by length, so that little is padding."""
+def once(examples: Examples, how: Pack, at_most: int | None = None) -> Iterator[Batch]:
+    """Every example one time, for evaluation: sorted by length, so that little is padding.
+
+    With `at_most`, so many batches at even distances: the first ones would be the longest examples only.
+    """
     _check_lengths(examples.lengths, how.seq_len)
     rows = _best_fit(examples.lengths, np.arange(len(examples)), how.seq_len)
-    for start in range(0, len(rows), how.batch_size):
+    starts = range(0, len(rows), how.batch_size)
+    count = len(starts) if at_most is None else min(at_most, len(starts))
+    for start in (starts[place * len(starts) // count] for place in range(count)):
         yield collate([(examples, row) for row in rows[start : start + how.batch_size]], how.seq_len, {"batch": start})
 
 
@@ -135,7 +146,9 @@ def pad(examples: Examples, how: Pack, *, cursor: dict[str, Any] | None = None) 
         order = random.permutation(len(examples))
         bucket = how.batch_size * 50  # sorted inside a bucket: short rows meet short rows, and the order stays random
         sorted_in_buckets = [
-            one for i in range(0, len(order), bucket) for one in sorted(order[i : i + bucket], key=lambda n: examples.lengths[n])
+            one
+            for i in range(0, len(order), bucket)
+            for one in sorted(order[i : i + bucket], key=lambda n: examples.lengths[n])
         ]
         starts = random.permutation(np.arange(0, len(order), how.batch_size))
         for number in range(position, len(starts)):
@@ -147,9 +160,10 @@ def pad(examples: Examples, how: Pack, *, cursor: dict[str, Any] | None = None) 
 
 
 def collate(rows: Sequence[tuple[Examples, Row]], seq_len: int, cursor: dict[str, Any]) -> Batch:
-    """Rows of examples -> a Batch as wide as its fullest row. Padding is a segment of its own with mask 0."""
-    width = max(sum(int(examples.lengths[one]) for one in row) for examples, row in rows)
-    assert width <= seq_len
+    """Rows of examples -> a Batch about as wide as its fullest row. Padding is a segment of its own with mask 0."""
+    fullest = max(sum(int(examples.lengths[one]) for one in row) for examples, row in rows)
+    assert fullest <= seq_len
+    width = min(seq_len, fullest + -fullest % WIDTHS)
     ids = np.zeros((len(rows), width), dtype=np.int64)
     targets = np.zeros_like(ids)
     mask = np.zeros((len(rows), width), dtype=np.float32)

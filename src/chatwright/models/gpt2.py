@@ -65,9 +65,7 @@ class GPT2Config:
             raise ConfigError(f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}; heads share it equally")
         if str(self.activation_function) not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
-            raise ConfigError(
-                f"activation_function {self.activation_function!r} is not supported for gpt2; {known} are"
-            )
+            raise ConfigError(f"activation_function {self.activation_function!r} is not supported; {known} are")
         for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon", "initializer_range"):
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 <= value < 1:
@@ -152,8 +150,10 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.wpe = nn.Embedding(config.n_positions, config.n_embd)
+        # empty: what PyTorch would draw is drawn again below, and on the meta device costs a second of imports
+        V, P, C = config.vocab_size, config.n_positions, config.n_embd
+        self.wte = nn.Embedding(V, C, _weight=torch.empty(V, C))
+        self.wpe = nn.Embedding(P, C, _weight=torch.empty(P, C))
         self.drop = nn.Dropout(config.embd_pdrop)
         self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
@@ -167,7 +167,8 @@ class GPT2(nn.Module):
         self.config = config
         self.transformer = Transformer(config)
         self.lm_head = None if config.tie_word_embeddings else nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self._initialise()
+        if not self.output_weight.is_meta:
+            self._initialise()
 
     def forward(
         self,

@@ -31,8 +31,8 @@ class Pretrain:
     ) -> Iterator[Batch]:
         yield from pack(data, self._pack, cursor=cursor)
 
-    def once(self, data: Examples) -> Iterator[Batch]:
-        yield from once(data, self._pack)
+    def once(self, data: Examples, at_most: int | None = None) -> Iterator[Batch]:
+        yield from once(data, self._pack, at_most)
 
     def steps_per_epoch(self, data: Examples) -> int:
         return batches_per_epoch(data, self._pack)
@@ -53,7 +53,9 @@ def document_examples(data: Sequence[Record], tokenizer: Tokenizer, seq_len: int
 
 def _document(record: Record, tokenizer: Tokenizer) -> Example:
     if isinstance(record, Conversation):
-        raise DataError(f"{record.source}: a conversation; pretraining reads documents, use `chatwright sft` for this data")
+        raise DataError(
+            f"{record.source}: a conversation; pretraining reads documents, use `chatwright sft` for this data"
+        )
     if not isinstance(record, Document):
         raise DataError(f"{record.source}: a {type(record).__name__.lower()}; pretraining reads documents")
     return render_document(record, tokenizer)

@@ -40,8 +40,8 @@ class Objective(Protocol[Prepared]):
         """Batches without end, from `cursor` on. `policy` is being trained, `start` is the frozen model it began as."""
         ...
 
-    def once(self, data: Prepared) -> Iterator[Batch]:
-        """Each record one time, for evaluation."""
+    def once(self, data: Prepared, at_most: int | None = None) -> Iterator[Batch]:
+        """Each record one time, for evaluation; with `at_most`, so many batches from all over the data."""
         ...
 
     def steps_per_epoch(self, data: Prepared) -> int:

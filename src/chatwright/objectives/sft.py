@@ -44,7 +44,9 @@ class Sft:
             wrong = next(record for record in others if not isinstance(record, Conversation))
             raise DataError(f"{wrong.source}: a {type(wrong).__name__.lower()}; sft learns from conversations")
         if not conversations:
-            raise DataError("there is no conversation in the data; sft learns from conversations, `pretrain` from documents")
+            raise DataError(
+                "there is no conversation in the data; sft learns from conversations, `pretrain` from documents"
+            )
         room = self.seq_len + 1  # ids; the shift by one makes seq_len predictions of them
         fitted = (fit(one, start.tokenizer, start.template, room) for one in conversations)
         learned = Examples(one.example for one in fitted if one.example is not None)
@@ -57,8 +59,8 @@ class Sft:
         share = self.rehearse if data.documents else 0.0
         yield from pack(data.conversations, self._pack, rehearsed=data.documents, share=share, cursor=cursor)
 
-    def once(self, data: Lessons) -> Iterator[Batch]:
-        yield from once(data.conversations, self._pack)
+    def once(self, data: Lessons, at_most: int | None = None) -> Iterator[Batch]:
+        yield from once(data.conversations, self._pack, at_most)
 
     def steps_per_epoch(self, data: Lessons) -> int:
         return batches_per_epoch(data.conversations, self._pack, self.rehearse if data.documents else 0.0)

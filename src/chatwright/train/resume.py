@@ -49,9 +49,7 @@ def save(
     return folder
 
 
-def load(
-    run: RunFolder, policy: Checkpoint, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
-) -> Progress:
+def load(run: RunFolder, policy: Checkpoint, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> Progress:
     """Puts the newest whole checkpoint into policy and optimizer. Raises NoCheckpoint; ConfigError for other settings."""
     folder = newest_checkpoint(run.path)
     state = read_json(folder / "resume" / "state.json")
@@ -59,7 +57,9 @@ def load(
     torch.set_num_threads(state["machine"]["threads"])  # sums are added up in another order by another number of them
     if state["machine"] != machine():
         changed = [f"{k} {v} is now {machine()[k]}" for k, v in state["machine"].items() if machine()[k] != v]
-        console.warn(f"resuming elsewhere ({'; '.join(changed)}): the result will be close, but not the same bit for bit")
+        console.warn(
+            f"resuming elsewhere ({'; '.join(changed)}): the result will be close, but not the same bit for bit"
+        )
     policy.model.load_hf(read_weights(folder, read_config(folder)))
     _load_optimizer(policy.model, optimizer, folder / "resume" / "optimizer.safetensors")
     return Progress(**state["progress"])

@@ -37,6 +37,7 @@ class RunFolder:
         """Refuses a folder in use by another process, one that holds another run, and a path that cannot be a folder."""
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"--out {self.path} is a file; give a folder")
+        new = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -57,7 +58,14 @@ class RunFolder:
             disk.sweep(self.checkpoints)
             if not self.model.exists():
                 self.result.unlink(missing_ok=True)  # of a run whose folders somebody has deleted
-            yield
+            try:
+                yield
+            except BaseException:
+                if new and [file.name for file in self.path.iterdir()] == [
+                    ".lock"
+                ]:  # refused before anything was written
+                    shutil.rmtree(self.path, ignore_errors=True)
+                raise
 
     def _take(self, descriptor: int) -> None:
         """The system drops this lock when the process dies, however it dies, so no stale lock can be left."""
@@ -65,7 +73,9 @@ class RunFolder:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = (self.path / ".lock").read_text().strip() or "another process"
-            raise ConfigError(f"{self.path} is in use by process {holder}; wait for it, or give another --out") from None
+            raise ConfigError(
+                f"{self.path} is in use by process {holder}; wait for it, or give another --out"
+            ) from None
         except OSError as error:
             console.warn(f"{self.path} is on a file system without locks ({error.strerror}); start no second run in it")
 

@@ -51,11 +51,16 @@ def proof(start_loss: float, vocab_size: int, difference: float, moved: bool | N
     """`loaded`: the weights came from a file and are expected to know language. `moved`: None when no step was taken."""
     chance = math.log(vocab_size)
     figures = {
-        "start_loss": start_loss, "ln_vocabulary": chance, "gradient_difference": difference, "weights_moved": moved
+        "start_loss": start_loss,
+        "ln_vocabulary": chance,
+        "gradient_difference": difference,
+        "weights_moved": moved,
     }
     says = f"The start model's loss is {start_loss:.2f} nats a token (chance: ln {vocab_size:,} = {chance:.2f})"
     if not difference <= LARGEST_DIFFERENCE:  # NaN is no small difference
-        return Proof("sanity", "red", f"{says}; accumulated and whole gradient differ by {difference:.1e} relative.", figures)
+        return Proof(
+            "sanity", "red", f"{says}; accumulated and whole gradient differ by {difference:.1e} relative.", figures
+        )
     if moved is False:
         return Proof("sanity", "red", f"{says}; the first step moved no weight.", figures)
     if loaded and abs(start_loss - chance) < RANDOM_WITHIN * chance:

@@ -16,7 +16,9 @@ class Optim(Group):
     clip: float = Field(default=1.0, ge=0, description="the gradient's norm is cut to this; 0 never cuts")
     warmup: float = Field(default=0.05, ge=0, le=1, description="share of the steps in which the rate rises from 0")
     final: float = Field(default=0.1, ge=0, le=1, description="the rate at the last step, as a share of --lr")
-    schedule: Literal["cosine", "linear", "constant"] = Field(default="cosine", description="how the rate falls after warmup")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="how the rate falls after warmup"
+    )
 
 
 class TrainSettings(Settings):
@@ -29,22 +31,38 @@ class TrainSettings(Settings):
     accumulate: int = Field(default=1, ge=1, description="forward passes that share one optimizer step")
     seq_len: int = Field(default=512, ge=2, description="tokens in a row; the model's window where that is shorter")
     lr: float = Field(default=1e-4, gt=0, description="highest learning rate")
-    seed: int = Field(default=0, ge=0, lt=2**32, description="fixes the weights of a new model, the order of the data and dropout")
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="fixes the weights of a new model, the order of the data and dropout"
+    )
     dropout: float | None = Field(default=None, ge=0, lt=1, description="overrides the model's own dropout")
     max_samples: int | None = Field(default=None, ge=1, description="read at most this many records")
     validation_share: float = Field(default=0.05, ge=0, lt=0.5, description="of the prompts, held out to measure loss")
     test_share: float = Field(default=0.05, ge=0, lt=0.5, description="of the prompts, held out to the end")
-    save_every: int | None = Field(default=None, ge=1, description="steps between checkpoints; a tenth of the run if not given")
+    save_every: int | None = Field(
+        default=None, ge=1, description="steps between checkpoints; a tenth of the run if not given"
+    )
     keep: int = Field(default=2, ge=1, description="checkpoints kept, besides the best")
-    eval_every: int | None = Field(default=None, ge=1, description="steps between validations; a tenth of the run if not given")
+    eval_every: int | None = Field(
+        default=None, ge=1, description="steps between validations; a tenth of the run if not given"
+    )
     eval_batches: int = Field(default=20, ge=1, description="batches of one validation during the run")
-    patience: int = Field(default=0, ge=0, description="stop after so many validations without a better one, and keep the best; 0: never")
-    sample_every: int | None = Field(default=None, ge=1, description="steps between live samples; a fifth of the run if not given")
-    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(default="auto", description="precision of the arithmetic; weights stay fp32")
+    patience: int = Field(
+        default=0, ge=0, description="stop after so many validations without a better one, keeping the best; 0: never"
+    )
+    sample_every: int | None = Field(
+        default=None, ge=1, description="steps between live samples; a fifth of the run if not given"
+    )
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="precision of the arithmetic; weights stay fp32"
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps")
-    threads: int | None = Field(default=None, ge=1, description="processor threads; what the machine gives if not given")
+    threads: int | None = Field(
+        default=None, ge=1, description="processor threads; what the machine gives if not given"
+    )
     resume: bool = Field(default=False, description="go on with the run in --out from its newest whole checkpoint")
     skip_bad_rows: bool = Field(default=False, description="leave out rows that cannot be read, and list them")
     max_bad_share: float = Field(default=0.01, ge=0, le=1, description="of the rows, when bad ones are skipped")
-    proofs: Literal["strict", "warn"] = Field(default="strict", description="a red proof ends with exit code 6, or only warns")
+    proofs: Literal["strict", "warn"] = Field(
+        default="strict", description="a red proof ends with exit code 6, or only warns"
+    )
     optim: Optim = Optim()

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from chatwright.train.trainer import Hooks, Schedule, Setup, Trainer
 
 # settings that may differ between a run and its resumption, because they do not change the weights
 FREE = {"out", "resume", "json", "save_every", "keep", "sample_every", "proofs", "device", "compare"}
+FINAL = 3  # times --eval-batches are measured of each split before the first step and after the last
 LIVE_TOKENS = 40  # of a sample shown while training
 
 
@@ -131,7 +131,9 @@ class _Stage:
             run=folder,
             device=self.device,
             dtype=dtype_of(settings.dtype, self.device),
-            hooks=Hooks(self._validation if "validation" in self.data else None, self._sample if job.live_prompt else None),
+            hooks=Hooks(
+                self._validation if "validation" in self.data else None, self._sample if job.live_prompt else None
+            ),
             identity=_identity(job),
         )
         self.trainer = Trainer(setup)
@@ -188,10 +190,11 @@ class _Stage:
         return {name: float(value) for name, value in read_json(self.folder.path / "sanity.json").items()}
 
     def _validation(self) -> Iterator[Batch]:
-        return islice(self.job.objective.once(self.data["validation"]), self.job.settings.eval_batches)
+        return self.job.objective.once(self.data["validation"], self.job.settings.eval_batches)
 
     def _losses(self, split: str) -> LossReport:
-        return self.trainer.validate(islice(self.job.objective.once(self.data[split]), self.job.settings.eval_batches))
+        batches = self.job.objective.once(self.data[split], FINAL * self.job.settings.eval_batches)
+        return self.trainer.validate(batches)
 
     def _sample(self) -> str:
         """What the model says right now to the live prompt, greedily."""
@@ -236,7 +239,14 @@ class _Stage:
         vocabulary = job.policy.model.config.vocab_size
         proof = sanity.proof(checks["start_loss"], vocabulary, checks["gradient_difference"], moved, job.loaded)
         result = StageResult(
-            self.folder.path, job.policy, progress.step, progress.tokens, seconds, checks["start_loss"], losses, (proof,)
+            self.folder.path,
+            job.policy,
+            progress.step,
+            progress.tokens,
+            seconds,
+            checks["start_loss"],
+            losses,
+            (proof,),
         )
         stored = {**result.as_dict(), "settings": _identity(job), "shown": [asdict(proof)]}
         disk.write_json(self.folder.result, stored)
@@ -265,7 +275,9 @@ class _Stage:
 def _card(job: Job, metadata: Mapping[str, Any]) -> str:
     """The model card that the hub shows."""
     base = f"base_model: {job.policy.origin}\n" if job.policy.origin else ""
-    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in metadata.items() if value not in (None, ""))
+    rows = "\n".join(
+        f"| {name.replace('_', ' ')} | {value} |" for name, value in metadata.items() if value not in (None, "")
+    )
     return (
         f"---\nlibrary_name: transformers\npipeline_tag: text-generation\n{base}---\n\n# {Path(job.settings.out).name}\n\n"
         f"Trained with chatwright, stage `{job.verb}`.\n\n| | |\n|---|---|\n{rows}\n"

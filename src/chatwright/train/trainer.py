@@ -43,7 +43,10 @@ class Schedule:
         steps = settings.steps or max(1, math.ceil(settings.epochs * per_epoch / settings.accumulate))
         tenth = max(1, steps // 10)
         return cls(
-            steps, settings.save_every or tenth, settings.eval_every or tenth, settings.sample_every or max(1, steps // 5)
+            steps,
+            settings.save_every or tenth,
+            settings.eval_every or tenth,
+            settings.sample_every or max(1, steps // 5),
         )
 
 

@@ -1,4 +1,4 @@
-"""Sums and differences of small numbers: a skill rather than knowledge, held out by a hash of the sum.
+"""Sums and differences of small numbers: documents state all of them, conversations ask for those not held out by a hash.
 
 LARGEST is the dial of difficulty: more numbers leave fewer examples of each in the same training time.
 """
@@ -10,14 +10,14 @@ from typing import NamedTuple
 from chatwright.tasks.primer.world import share
 from chatwright.text.records import Conversation, Problem, conversation
 
-LARGEST = 10
+LARGEST = 12
 HELD_OUT = 0.2
 ASKED = 2
 THINGS = ("apples", "books", "pencils", "stones", "shells", "coins", "cards", "eggs")
 NAMES = ("Anna", "Ben", "Clara", "Daniel", "Emma", "Felix", "Grace", "Hugo")
 
-ADDITION = ("What is {a} + {b}?", "Calculate {a} + {b}.", "How much is {a} plus {b}?", "{a} + {b} = ?")
-SUBTRACTION = ("What is {a} - {b}?", "Calculate {a} - {b}.", "How much is {a} minus {b}?", "{a} - {b} = ?")
+ADDITION = ("What is {a} + {b}?", "Calculate {a} + {b}.", "How much is {a} plus {b}?", "Please work out {a} + {b}.")
+SUBTRACTION = ("What is {a} - {b}?", "Calculate {a} - {b}.", "How much is {a} minus {b}?", "Please work out {a} - {b}.")
 
 
 class Sum(NamedTuple):
@@ -51,9 +51,9 @@ def sums(held_out: bool) -> list[Sum]:
 
 
 def documents(rng: random.Random) -> list[str]:
-    """Texts that state every sum of the training side as an equation, and most of them in a little story too."""
+    """Texts that state every sum as an equation, and most of them in a little story too."""
     texts = []
-    dealt = sums(held_out=False)
+    dealt = sums(held_out=False) + sums(held_out=True)
     rng.shuffle(dealt)
     while dealt:
         taken, dealt = dealt[: (n := rng.randint(3, 6))], dealt[n:]

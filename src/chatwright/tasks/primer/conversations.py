@@ -31,6 +31,13 @@ GREETINGS = (
     ("Good morning!", "Good morning! What can I do for you?"),
     ("Can I ask you something?", "Of course! What would you like to know?"),
 )
+# Saying a name again, whatever it is: what an answer needs before it can speak of something it was never asked about.
+REPEATING = (
+    ("Please repeat the name {subject}.", "The name is {subject}."),
+    ("Can you say {subject}?", "Sure: {subject}."),
+    ("Write down {subject} for me.", "Here it is: {subject}."),
+    ("My word is {subject}. What is my word?", "Your word is {subject}."),
+)
 Turn = tuple[str, str]
 T = TypeVar("T")
 
@@ -38,7 +45,7 @@ T = TypeVar("T")
 def conversations(world: World, seed: int = 0) -> Iterator[Conversation]:
     """About 12,000 conversations in random order; another seed pairs other replies and other turns."""
     rng = random.Random(f"conversations/{seed}")
-    everything = [*_single(world, rng), *arithmetic.conversations()]
+    everything = [*_single(world, rng), *arithmetic.conversations(), *_repeating(world, rng)]
     count = len(everything) // 4
     followed = [fact for fact in world.asked if fact.follow_up and _leads(world, fact)]
     everything += [_with_follow_up(world, fact, rng) for fact in _dealt(followed, count * 7 // 8, rng)]
@@ -56,6 +63,13 @@ def _single(world: World, rng: random.Random) -> Iterator[Conversation]:
         count = max(SMALL_TALK if fact.domain == "smalltalk" else ASKED, len(questions))
         for question, reply in zip(_dealt(questions, count, rng), _dealt(fact.replies, count, rng), strict=True):
             yield conversation(question, reply)
+
+
+def _repeating(world: World, rng: random.Random) -> Iterator[Conversation]:
+    """The subject of every fact, said again in two ways; that nothing is asked about it is the point."""
+    for subject in sorted({fact.subject for fact in world.facts if fact.closed}):
+        for turn in rng.sample(REPEATING, 2):
+            yield conversation(*(text.format(subject=subject) for text in turn))
 
 
 def _with_follow_up(world: World, fact: Fact, rng: random.Random) -> Conversation:

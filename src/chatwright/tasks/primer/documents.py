@@ -27,6 +27,20 @@ FRAMES = (
     "In the library, {one} found a small book for curious people. {facts}",
 )
 
+# What stands before an entry names its subject first, so that a reader learns to carry a name over into a statement.
+HEADINGS = (
+    "{subject}\n",
+    "Entry: {subject}. ",
+    "Keyword: {subject}. ",
+    "Word of the day: {subject}. ",
+    'The page about "{subject}" says: ',
+    'Under "{subject}" the encyclopedia has this to say. ',
+    '{one} looked up "{subject}" and read: ',
+    '{one} typed "{subject}" into the search box. This came up: ',
+    "{one} drew the card with {subject} on it. ",
+    '"Tell me something about {subject}," said {one}. ',
+)
+
 
 def documents(world: World, seed: int = 0) -> Iterator[Document]:
     """About 1.2 MB of text; another seed deals the same statements into other documents."""
@@ -51,15 +65,22 @@ class Deal:
 
     def texts(self) -> Iterator[str]:
         """Documents until no statement is left."""
-        kinds: tuple[Callable[[Fact], str], ...] = (self.one_fact, self.subject, self.relation, self.mixed, self.story)
+        kinds: tuple[Callable[[Fact], str], ...] = (
+            self.one_fact, self.entry, self.subject, self.relation, self.mixed, self.story
+        )  # fmt: skip
         while self.left:
-            (kind,) = self.rng.choices(kinds, weights=(34, 16, 28, 14, 8))
+            (kind,) = self.rng.choices(kinds, weights=(14, 32, 14, 20, 12, 8))
             yield kind(self.rng.choice(self.left))
             self.left = [fact for fact in self.left if self.piles[fact.id]]
 
     def one_fact(self, fact: Fact) -> str:
         """One fact said in several ways."""
         return self.joined(fact for _ in range(self.rng.randint(2, 4)))
+
+    def entry(self, fact: Fact) -> str:
+        """One fact under a heading that names its subject."""
+        heading = self.rng.choice(HEADINGS).format(subject=fact.subject, one=self.rng.choice(NAMES))
+        return heading[0].upper() + heading[1:] + self.joined(fact for _ in range(self.rng.randint(1, 3)))
 
     def subject(self, fact: Fact) -> str:
         """Different facts about one subject, where there are such."""
