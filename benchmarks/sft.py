@@ -4,7 +4,7 @@
 
 A GPT-2 124M with random weights (made by transformers from a seed), rows with instruction, input and output, the
 Alpaca layout, windows of 256 tokens, 4 rows a batch. Counted are real tokens, not padding, from the end of one step to
-the end of the next, the first two left out; medians over rounds taken in turn. Needs the extra `dev` (trl, transformers)
+the end of the next, the first two left out; medians over rounds taken in turn. Needs the extra `dev` (with trl)
 and, in CHATWRIGHT_TEST_DATA or beside the rows, gpt2-encoder.json and gpt2-vocab.bpe.
 """
 

@@ -222,7 +222,7 @@ def test_a_misspelt_model_is_refused(verb: str, whole: Path, tmp_path: Path, ref
         (["pretrain", "DATA", "--model", "MODEL", "--seq-len", "1"], "--seq-len must be"),
         (["pretrain", "DATA", "--model", "MODEL", "--steps", "0"], "--steps must be"),
         (["sft", "MODEL", "--data", "DATA", "--batch-size", "-1"], "--batch-size must be"),
-        (["sft", "MODEL", "--data", "DATA", "--lr", "nan"], "--lr must be greater than 0"),
+        (["sft", "MODEL", "--data", "DATA", "--lr", "nan"], "--lr must be a finite number"),
         (["sft", "MODEL", "--data", "DATA", "--lr", "0"], "--lr must be"),
         (["sft", "MODEL", "--data", "DATA", "--epochs", "inf"], "--epochs must be a finite number"),
         (["sft", "MODEL", "--data", "DATA", "--test-share", "0.7"], "--test-share must be"),

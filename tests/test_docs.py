@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import pytest
 
 from chatwright import config, registry
 from chatwright.commands import _cli
+from chatwright.tasks import primer
+from chatwright.text.records import Record
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "chatwright"
@@ -34,6 +37,7 @@ SMALL = {
     "CHATWRIGHT_PROOFS": "warn",
     "CHATWRIGHT_DEVICE": "cpu",
 }
+READ_PRIMER = primer.records
 TINY = '{"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 256}'
 
 
@@ -108,8 +112,14 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "runs" / "quickstart"
 
 
+@cache
+def primer_part(part: str, seed: int) -> list[Record]:
+    return list(READ_PRIMER(part, seed))
+
+
 def prepare(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """The chapter's folder, the small settings, one line on standard input, and figures as a pipe gets them."""
+    """The chapter's folder, the small settings, one line on standard input, and a primer that is made only once."""
+    patch.setattr(primer, "records", lambda part="conversations", seed=0: iter(primer_part(part, seed)))
     patch.chdir(folder)
     for name in [name for name in os.environ if name.startswith(config.PREFIX)]:
         patch.delenv(name)
@@ -201,7 +211,7 @@ def test_a_block_that_names_a_source_file_is_that_file() -> None:
     assert quoted
     for block in quoted:
         assert block.text == (ROOT / block.file).read_text(encoding="utf-8"), (
-            f"{block.place} is no longer {block.file}: paste it anew"
+            f"{block.place} is no longer {block.file}: python tests/test_docs.py"
         )
 
 
@@ -268,3 +278,18 @@ def test_what_the_make_file_is_asked_for_it_has() -> None:
     }
     asked |= {name for page in PAGES for name in re.findall(r"`make ([\w-]+)`", prose(page))}
     assert asked <= targets, asked - targets
+
+
+def paste() -> None:
+    """`python tests/test_docs.py` pastes the source files anew that the pages quote."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in blocks(page):
+            if block.file.startswith("src/"):
+                text = text.replace(block.text, (ROOT / block.file).read_text(encoding="utf-8"))
+        if text != page.read_text(encoding="utf-8"):
+            page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    paste()

@@ -39,7 +39,7 @@ _PLAINER = {
 INFORMATION = "run_info"  # the section of a saved config.yaml that is for people and is ignored when read back
 VERB = "verb"  # the line of a saved config.yaml that says which verb it belongs to
 
-_MODEL = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
+_MODEL = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
 
 
 class Group(BaseModel):

@@ -20,10 +20,10 @@ def download(repo: str, revision: str | None = None) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
-        HTTPError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.errors import HTTPError as BrokenConnection  # type: ignore[attr-defined]  # its HTTP client's
 
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=FILES))
@@ -37,7 +37,7 @@ def download(repo: str, revision: str | None = None) -> Path:
         raise ConfigError(f"{repo} has no revision {revision!r}") from None
     except HFValidationError:
         raise ConfigError(f"{repo!r} is no folder here, and cannot be a model's name on the hub") from None
-    except (HTTPError, OSError) as error:  # a broken connection, or offline without this model in the cache
+    except (BrokenConnection, OSError) as error:  # a broken connection, or offline without this model in the cache
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(
             f"{repo!r} is no folder here, and the hub could not be asked for it ({type(error).__name__}: {reason})"

@@ -31,7 +31,7 @@ class Settings(TrainSettings):
         default=None, description="folder with a tokenizer.json; not needed to go on with a base"
     )
     format: str | None = Field(default=None, description="row format of the data; recognised if not given")
-    lr: float = Field(default=1e-3, gt=0, description="highest learning rate")
+    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False, description="highest learning rate")
     quick: bool = Field(default=False, description="100 samples, 20 steps: see that data and model work")
 
 

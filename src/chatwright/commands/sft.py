@@ -25,7 +25,7 @@ class Settings(TrainSettings):
     template: str | None = Field(
         default=None, description="plain, chatml or alpaca; the model's own if it has one, else plain"
     )
-    lr: float = Field(default=5e-5, gt=0, description="highest learning rate")
+    lr: float = Field(default=5e-5, gt=0, allow_inf_nan=False, description="highest learning rate")
     rehearse_data: str | None = Field(default=None, description="documents to rehearse beside the conversations")
     rehearse: float = Field(default=0.0, ge=0, lt=1, description="share of the rows that rehearse documents")
     from_scratch: bool = Field(default=False, description="the start model's weights are random, and that is meant")

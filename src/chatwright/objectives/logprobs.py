@@ -70,7 +70,7 @@ class HeadLoss(torch.autograd.Function):
         return total, correct
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden_grad, head_grad = ctx.saved_tensors
         return hidden_grad * scale, head_grad * scale, None, None
 

@@ -26,11 +26,11 @@ class TrainSettings(Settings):
 
     out: str = Field(description="folder of the run; it is made, and must not hold another run")
     steps: int | None = Field(default=None, ge=1, description="optimizer steps; given, it overrides --epochs")
-    epochs: float = Field(default=1.0, gt=0, description="times through the training data")
+    epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="times through the training data")
     batch_size: int = Field(default=8, ge=1, description="rows of one forward pass")
     accumulate: int = Field(default=1, ge=1, description="forward passes that share one optimizer step")
     seq_len: int = Field(default=512, ge=2, description="tokens in a row; the model's window where that is shorter")
-    lr: float = Field(default=1e-4, gt=0, description="highest learning rate")
+    lr: float = Field(default=1e-4, gt=0, allow_inf_nan=False, description="highest learning rate")
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="fixes the weights of a new model, the order of the data and dropout"
     )
