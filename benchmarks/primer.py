@@ -1,6 +1,6 @@
 """The quickstart, timed and graded: one run a seed, each in a process and a folder of its own, and their medians.
 
-    python benchmarks/primer.py [--seeds 3] [--seconds N] [--keep DIR] [--json]
+    python benchmarks/primer.py [--seeds 3] [--seconds N] [--max-problems N] [--keep DIR] [--json]
 
 One clock: the seconds of each stage are those that `chatwright quickstart` reports, and "process" is the wall time of
 the whole process, imports included. Peak memory is that of the process. Nothing else should run on the machine: the
@@ -29,23 +29,26 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, help="what --seconds of quickstart is given; without it, its own steps"
     )
+    parser.add_argument("--max-problems", type=int, help="grade so many of each set: to see that it runs")
     parser.add_argument("--keep", type=Path, help="folder to keep the runs in; without it they are deleted")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
+    extra = {"--seconds": given.seconds, "--max-problems": given.max_problems}
+    words = [word for name, value in extra.items() if value is not None for word in (name, str(value))]
     with tempfile.TemporaryDirectory() as place:
         folder = given.keep or Path(place)
-        runs = [measured(seed, folder / f"seed-{seed}", given.seconds) for seed in range(given.seeds)]
+        runs = [measured(seed, folder / f"seed-{seed}", words) for seed in range(given.seeds)]
     result = {"runs": runs, "median": medians([run["figures"] for run in runs])}
     print(json.dumps(result)) if given.json else show(result)
 
 
-def measured(seed: int, out: Path, seconds: float | None) -> dict[str, Any]:
+def measured(seed: int, out: Path, extra: list[str]) -> dict[str, Any]:
     """One quickstart: its figures by name, the sizes of the graded sets, and the answers."""
     if out.exists():
         raise SystemExit(f"{out} is there already; a run that goes on with another would not be timed whole")
     print(f"seed {seed} …", file=sys.stderr)
     words = [sys.executable, "-m", "chatwright", "quickstart", "--out", str(out), "--seed", str(seed), "--json"]
-    words += ["--proofs", "warn"] + ([] if seconds is None else ["--seconds", str(seconds)])
+    words += ["--proofs", "warn", *extra]
     load, began = os.getloadavg()[0], time.perf_counter()
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

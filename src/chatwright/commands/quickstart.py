@@ -24,15 +24,15 @@ class Settings(config.Settings):
     seconds: float | None = Field(
         default=None, ge=20, description="about how long the whole road may take on this machine"
     )
-    pretrain_steps: int = Field(default=800, ge=1, description="optimizer steps of pretraining")
+    pretrain_steps: int = Field(default=720, ge=1, description="optimizer steps of pretraining")
     sft_steps: int = Field(default=400, ge=1, description="optimizer steps of fine-tuning")
     model: str = Field(default="tiny", description="size of the model: tiny, small, gpt2 …")
-    vocab_size: int = Field(default=2048, ge=512, description="ids of the tokenizer")
+    vocab_size: int = Field(default=4096, ge=512, description="ids of the tokenizer")
     lr: float = Field(default=3e-3, gt=0, description="highest learning rate of pretraining")
     sft_lr: float = Field(default=2e-3, gt=0, description="highest learning rate of fine-tuning")
     rehearse: float = Field(default=0.3, ge=0, lt=1, description="share of fine-tuning's rows that rehearse documents")
     seed: int = Field(default=0, ge=0, description="fixes weights and order: the same seed gives the same bot")
-    max_problems: int | None = Field(default=None, ge=1, description="grade at most so many problems of each set")
+    max_problems: int | None = Field(default=250, ge=1, description="grade at most so many problems of each set")
     device: str = Field(default="auto", description="auto, cpu, cuda or mps")
     proofs: str = Field(
         default="strict", pattern="strict|warn", description="a red proof ends with exit code 6, or only warns"

@@ -80,7 +80,7 @@ def remember(layer: int, key: Tensor, value: Tensor, attend: Attend, cache: KVCa
 def attention(query: Tensor, key: Tensor, value: Tensor, attend: Attend, *, dropout: float = 0.0) -> Tensor:
     """(B, H, T, D) queries, (B, H, K, D) keys and values -> (B, H, T, D), looking where `attend` allows."""
     if query.requires_grad and query.device.type == "cpu" and query.dtype == torch.bfloat16:
-        # the CPU kernel's backward pass in bf16 takes 1.7 to 2.7 times as long as in fp32 (benchmarks/attention.py)
+        # forward and backward of the CPU kernel take 1.2 to 2.5 times as long in bf16 as in fp32 (benchmarks/attention.py)
         with torch.autocast("cpu", enabled=False):
             wide = (query.float(), key.float(), value.float())
             return _sdpa(*wide, attend, dropout).to(query.dtype)
