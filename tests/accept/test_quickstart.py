@@ -23,6 +23,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         out = tmp_path_factory.mktemp("quickstart") / str(seed)
         command = [sys.executable, "-m", "chatwright", "quickstart", "--out", str(out), "--seed", str(seed), "--json"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        print(done.stdout)  # shown when a test fails
         assert done.returncode == 0, done.stdout
         found.append(json.loads(done.stdout))
     return found
@@ -63,7 +64,7 @@ def test_the_classic_prompts_are_answered_rightly(runs: list[dict[str, Any]]) ->
 
 
 def test_no_proof_is_red(runs: list[dict[str, Any]]) -> None:
-    assert all(set(one["proofs"].values()) == {"green"} for one in runs), [one["proofs"] for one in runs]
+    assert all("red" not in one["proofs"].values() for one in runs), [one["proofs"] for one in runs]
 
 
 def test_the_whole_road_fits_into_a_gigabyte_and_a_half(runs: list[dict[str, Any]]) -> None:

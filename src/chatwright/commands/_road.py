@@ -41,7 +41,7 @@ DATA = ("primer:documents", "primer:conversations")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PRETRAIN = {"batch_size": 16, "seq_len": 128}  # the primer's documents are short
 SFT = {"batch_size": 10, "seq_len": 192}
-ANSWER = 96  # tokens: the primer's longest reply has fewer
+ANSWER = 72  # tokens: the primer's longest reply has fewer
 MEASURED_SECONDS = 5.0  # of training, from which --seconds is turned into steps
 SHARES = (0.5, 0.27)  # of --seconds for pretraining and fine-tuning; the rest is tokenizer, evaluation and report
 
@@ -209,6 +209,7 @@ def _shared(settings: "Settings") -> dict[str, Any]:
         "validation_share": 0.02,
         "test_share": 0.02,
         "eval_batches": 4,
+        "optim": {"final": 0.02},
     }
 
 

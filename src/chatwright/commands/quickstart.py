@@ -24,7 +24,7 @@ class Settings(config.Settings):
     seconds: float | None = Field(
         default=None, ge=20, description="about how long the whole road may take on this machine"
     )
-    pretrain_steps: int = Field(default=720, ge=1, description="optimizer steps of pretraining")
+    pretrain_steps: int = Field(default=740, ge=1, description="optimizer steps of pretraining")
     sft_steps: int = Field(default=400, ge=1, description="optimizer steps of fine-tuning")
     model: str = Field(default="tiny", description="size of the model: tiny, small, gpt2 …")
     vocab_size: int = Field(default=4096, ge=512, description="ids of the tokenizer")
