@@ -190,14 +190,15 @@ def asking(verb: str, model: str | Path, whole: Path, out: Path) -> list[str | P
 ASKERS = ["pretrain", "sft", "eval", "compare", "check", "generate", "chat"]
 
 
-@pytest.mark.parametrize("kind", BAD_MODELS)
-@pytest.mark.parametrize("verb", ASKERS)
+# check reads a model's text, not its weights
+BAD_ASKED = [(v, k) for v in ASKERS for k in BAD_MODELS if v != "check" or k in ("no model", "no vocabulary")]
+
+
+@pytest.mark.parametrize(("verb", "kind"), BAD_ASKED)
 def test_a_folder_that_is_no_usable_model_is_refused(
     verb: str, kind: str, whole: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     damage, says = BAD_MODELS[kind]
-    if verb == "check" and kind not in ("no model", "no vocabulary"):
-        pytest.skip("check reads a model's text, not its weights")
     shutil.copytree(whole / "model", tmp_path / "model")
     damage(tmp_path / "model")
     assert says in refused(*asking(verb, tmp_path / "model", whole, tmp_path / "out"))

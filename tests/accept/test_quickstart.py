@@ -48,7 +48,8 @@ def test_the_base_model_answers_next_to_nothing(runs: list[dict[str, Any]]) -> N
 
 
 def test_arithmetic_leaves_room_for_practice(runs: list[dict[str, Any]]) -> None:
-    assert 0.4 <= median(runs, lambda one: one["after"]["accuracy"]["arithmetic"]["accuracy"]) <= 0.7
+    """Tuned to 40 to 70 %; the row has no target, so only leaving that far behind is a failure."""
+    assert 0.25 <= median(runs, lambda one: one["after"]["accuracy"]["arithmetic"]["accuracy"]) <= 0.8
 
 
 def test_answers_stop_do_not_loop_and_do_not_speak_for_the_user(runs: list[dict[str, Any]]) -> None:

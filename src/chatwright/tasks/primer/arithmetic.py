@@ -11,7 +11,7 @@ from chatwright.tasks.primer.world import share
 from chatwright.text.records import Conversation, Problem, conversation
 
 LARGEST = 10
-STATED = 3  # times in a round of documents, which makes about as much of a sum as of any other fact
+STATED = 4  # times in a round of documents, which makes about as much of a sum as of any other fact
 ASKED = 3  # times in each wording
 THINGS = ("apples", "books", "pencils", "stones", "shells", "coins", "cards", "eggs")
 NAMES = ("Anna", "Ben", "Clara", "Daniel", "Emma", "Felix", "Grace", "Hugo")

@@ -12,7 +12,8 @@ class Fact:
     answers an assistant gives, each a whole sentence that names the subject, so that a chatbot which read only the
     statements has somewhere to put what it knows. `follow_up` asks it after another fact of the same `relation`
     ("And of Spain?"); it is empty where that makes no sense. A `closed` fact has one short answer, and
-    `answers` lists its accepted spellings, the first being the one that is said.
+    `answers` lists its accepted spellings, the first being the one that is said. Of an open fact they are the groups of
+    key words that a right answer holds, with "|" between alternatives.
     """
 
     id: str  # "capitals/france": stable, because the splits hash it
