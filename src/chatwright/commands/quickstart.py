@@ -24,8 +24,8 @@ class Settings(config.Settings):
     seconds: float | None = Field(
         default=None, ge=20, description="about how long the whole road may take on this machine"
     )
-    pretrain_steps: int = Field(default=760, ge=1, description="optimizer steps of pretraining")
-    sft_steps: int = Field(default=420, ge=1, description="optimizer steps of fine-tuning")
+    pretrain_steps: int = Field(default=800, ge=1, description="optimizer steps of pretraining")
+    sft_steps: int = Field(default=430, ge=1, description="optimizer steps of fine-tuning")
     model: str = Field(default="tiny", description="size of the model: tiny, small, gpt2 …")
     vocab_size: int = Field(default=4096, ge=512, description="ids of the tokenizer")
     lr: float = Field(default=3e-3, gt=0, description="highest learning rate of pretraining")
