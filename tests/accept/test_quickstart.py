@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from chatwright import registry
+from chatwright.tasks.primer.classic import CLASSIC_PROMPTS, Classic
+
 pytestmark = pytest.mark.accept
 SEEDS = (0, 1, 2)
 
@@ -58,10 +61,11 @@ def test_answers_stop_do_not_loop_and_do_not_speak_for_the_user(runs: list[dict[
     assert median(runs, lambda one: one["after"]["leak_rate"]) == 0
 
 
-def test_the_classic_prompts_are_answered_rightly(runs: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("prompt", CLASSIC_PROMPTS, ids=lambda prompt: prompt.turns[-1])
+def test_a_classic_prompt_is_answered_rightly(runs: list[dict[str, Any]], prompt: Classic) -> None:
     """Paris, a true sentence, code that runs and is right, a numbered list, the Engineer after the Scientist."""
-    assert median(runs, lambda one: one["after"]["accuracy"]["classic"]["accuracy"]) == 1.0
-    assert "Paris" in runs[0]["answers"]["What is the capital of France?"]
+    grade = registry.load("tasks", prompt.grader).grade
+    assert median(runs, lambda one: grade(one["answers"][prompt.turns[-1]], prompt.answer)) == 1
 
 
 def test_no_proof_is_red(runs: list[dict[str, Any]]) -> None:

@@ -57,3 +57,6 @@ CLASSIC_PROMPTS: tuple[Classic, ...] = (
         ("jobs/data_scientist", "jobs/machine_learning_engineer"),
     ),
 )
+
+# The facts behind them are told and asked more often than others: they have to be known word for word.
+CLASSIC_FACTS = frozenset(name for prompt in CLASSIC_PROMPTS for name in prompt.facts)

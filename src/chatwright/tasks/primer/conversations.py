@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from chatwright.tasks.primer import arithmetic
+from chatwright.tasks.primer.classic import CLASSIC_FACTS
 from chatwright.tasks.primer.fact import Fact
 from chatwright.tasks.primer.world import World
 from chatwright.text.records import Conversation, conversation
 
 ASKED = 13  # how often each fact is asked for by a single turn: with 13 there are about 12,000 conversations
 SMALL_TALK = 40
+CLASSIC = 60  # of the facts behind the classic prompts
 WITH_SYSTEM = 0.05
 SYSTEM_MESSAGES = (
     "You are a helpful assistant.",
@@ -60,9 +62,16 @@ def _single(world: World, rng: random.Random) -> Iterator[Conversation]:
     """Every allowed question of every asked fact."""
     for fact in world.asked:
         questions = world.questions(fact)
-        count = max(SMALL_TALK if fact.domain == "smalltalk" else ASKED, len(questions))
+        count = max(_times(fact), len(questions))
         for question, reply in zip(_dealt(questions, count, rng), _dealt(fact.replies, count, rng), strict=True):
             yield conversation(question, reply)
+
+
+def _times(fact: Fact) -> int:
+    """How often a fact is asked for by a single turn."""
+    if fact.id in CLASSIC_FACTS:
+        return CLASSIC
+    return SMALL_TALK if fact.domain == "smalltalk" else ASKED
 
 
 def _repeating(world: World, rng: random.Random) -> Iterator[Conversation]:

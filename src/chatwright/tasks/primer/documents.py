@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from chatwright.tasks.primer import arithmetic
+from chatwright.tasks.primer.classic import CLASSIC_FACTS
 from chatwright.tasks.primer.fact import Fact
 from chatwright.tasks.primer.world import World
 from chatwright.text.records import Document
 
+CLASSIC = 3  # times as often as others, the facts behind the classic prompts are told
 ROUNDS = 2  # how often each statement is dealt: with 2 the documents come to about 1.2 MB
 
 NAMES = ("Anna", "Ben", "Clara", "Daniel", "Emma", "Felix", "Grace", "Hugo", "Ines", "Jonas", "Lena", "Marco")
@@ -56,7 +58,10 @@ class Deal:
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self.rng = rng
-        self.piles = {fact.id: rng.sample(fact.statements, len(fact.statements)) for fact in world.facts}
+        self.piles = {}
+        for fact in world.facts:
+            statements = fact.statements * (CLASSIC if fact.id in CLASSIC_FACTS else 1)
+            self.piles[fact.id] = rng.sample(statements, len(statements))
         self.left = list(world.facts)
         self.relations = world.relations
         self.subjects: dict[str, list[Fact]] = defaultdict(list)
