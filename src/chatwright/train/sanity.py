@@ -62,11 +62,11 @@ def proof(start_loss: float, vocab_size: int, difference: float, moved: bool | N
             "sanity", "red", f"{says}; accumulated and whole gradient differ by {difference:.1e} relative.", figures
         )
     if moved is False:
-        return Proof("sanity", "red", f"{says}; the first step moved no weight.", figures)
+        return Proof("sanity", "red", f"{says}; the steps taken moved no weight.", figures)
     if loaded and abs(start_loss - chance) < RANDOM_WITHIN * chance:
         hint = "these are random weights; give --from-scratch if that is meant"
         return Proof("sanity", "red", f"{says}, so {hint}.", figures)
-    step = "; the first step moved the weights" if moved else ""
+    step = "; the steps taken moved the weights" if moved else ""
     return Proof("sanity", "green", f"{says}; accumulated = whole gradient within {difference:.1e}{step}.", figures)
 
 
