@@ -18,6 +18,8 @@ class ByteTokenizer:
         self.special_tokens = {token: 256 + i for i, token in enumerate(special)}
         self.vocab_size = 256 + len(self.special_tokens)
         self.end_of_text = self.special_tokens.get("<|endoftext|>")
+        self.begin_of_text: int | None = None
+        self.spaces_every_run = False
         self.fingerprint = "bytes " + " ".join(special)
         self.byte_lengths = [1] * 256 + [0] * len(self.special_tokens)
 
@@ -36,8 +38,14 @@ class ByteTokenizer:
     def id_of(self, token: str) -> int | None:
         return self.special_tokens.get(token)
 
+    def spelling_of(self, number: int | None) -> str | None:
+        return next((token for token, known in self.special_tokens.items() if known == number), None)
+
     def with_special(self, tokens: Sequence[str]) -> "ByteTokenizer":
         return ByteTokenizer(tuple(dict.fromkeys((*self.special_tokens, *tokens))))
+
+    def strips(self, token: str) -> tuple[bool, bool]:
+        return False, False
 
     def splits_before(self, left: str, right: str) -> bool:
         return True

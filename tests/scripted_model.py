@@ -18,7 +18,7 @@ from chatwright.checkpoint import Checkpoint
 from chatwright.generate.chatbot import Chatbot
 from chatwright.models.attention import Attend
 from chatwright.models.cache import KVCache
-from chatwright.models.gpt2 import GPT2Config, build
+from chatwright.models.gpt2 import MODEL, GPT2Config
 from chatwright.text import template as templates
 
 
@@ -84,7 +84,7 @@ def bigram_folder(
     end = tokenizer.special_tokens["<|im_end|>" if template == "chatml" else "<|endoftext|>"]
     after = {"\n": chain[0], ":": chain[0], **dict(pairwise(chain)), **(others or {})}
     size = tokenizer.vocab_size
-    model = build(
+    model = MODEL.build(
         {"vocab_size": size, "n_positions": 256, "n_embd": size, "n_layer": 1, "n_head": 1, "n_inner": 4}
         | {"tie_word_embeddings": False}
     )

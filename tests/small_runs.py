@@ -65,7 +65,7 @@ def policy(*, dropout: float = 0.0, seed: int = 0) -> Checkpoint:
     """A new model, fixed by the seed."""
     drop = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
     torch.manual_seed(seed)
-    model = gpt2.build({**SHAPE, **drop, "vocab_size": tokenizer().vocab_size})
+    model = gpt2.MODEL.build({**SHAPE, **drop, "vocab_size": tokenizer().vocab_size})
     return Checkpoint(model, tokenizer(), template.load("chatml"))
 
 

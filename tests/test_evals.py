@@ -38,7 +38,7 @@ def tiny(template: str = "chatml", seed: int = 0) -> Checkpoint:
         ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
     )
     shape = {"vocab_size": tokenizer.vocab_size, "n_layer": 1, "n_embd": 16, "n_head": 2, "n_positions": 384}
-    return Checkpoint(gpt2.build(shape), tokenizer, templates.load(template))
+    return Checkpoint(gpt2.MODEL.build(shape), tokenizer, templates.load(template))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ ROOM_FLOORS = {
     "objectives": 4,
     "evals": 5,
     "train": 6,
-    **dict.fromkeys(["chat", "serve", "export"], 7),
+    **dict.fromkeys(["chat", "convert", "serve", "export"], 7),
     **dict.fromkeys(["commands", "__init__", "__main__"], 8),
 }
 GROUND = {"errors", "registry", "config", "console", "yaml_file", "disk", "hub"}  # floor 0
@@ -32,7 +32,8 @@ ONLY = {
 NAMES = {
     # exported.py plays the foreign program that reads what we wrote, for the parity proof.
     "tokenizer.json": ("text/tokenizer", "evals/exported.py"),
-    "model.safetensors": ("checkpoint.py",),
+    "model.safetensors": ("checkpoint/",),
+    "adapter_model.safetensors": ("checkpoint/adapter.py",),
 }
 JUDGES = {"transformers", "trl", "peft"}
 

@@ -12,7 +12,7 @@ from scripted_model import bigram_folder
 
 from chatwright.commands import _cli
 from chatwright.commands import run as run_verb
-from chatwright.models.gpt2 import build
+from chatwright.models.gpt2 import MODEL
 
 CHAIN = "Once\x1b]0;t"
 
@@ -103,5 +103,5 @@ def random_model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     tokenizer = ByteTokenizer()
     shape = {"vocab_size": tokenizer.vocab_size, "n_positions": 64, "n_embd": 16, "n_layer": 2, "n_head": 2}
-    Checkpoint(build(shape), tokenizer, template.load("plain"), own_template=False).save(tmp_path / "random")  # type: ignore[arg-type]
+    Checkpoint(MODEL.build(shape), tokenizer, template.load("plain"), own_template=False).save(tmp_path / "random")  # type: ignore[arg-type]
     return tmp_path / "random"

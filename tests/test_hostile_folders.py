@@ -101,7 +101,7 @@ HUGE = {"F": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
         (config(model_type="../gpt2"), "supported are"),
         (config(vocab_size=None), "vocab_size"),
         (config(vocab_size="many"), "vocab_size"),
-        (config(vocab_size=-1), "the model only -1 embeddings"),
+        (config(vocab_size=-1), "vocab_size is -1"),
         (config(vocab_size=10**30), "vocab_size"),
         (config(vocab_size=9_999_999), "asks for"),
         (config(n_embd=100_000, n_head=1, n_positions=10**7), "asks for"),
@@ -112,7 +112,7 @@ HUGE = {"F": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
         (config(n_layer=1), "holds 'transformer.h.1"),
         (config(n_inner=10**6), "asks for"),
         (config(tie_word_embeddings=False), "lack 'lm_head.weight'"),
-        (config(scale_attn_by_inverse_layer_idx=True), "scale_attn_by_inverse_layer_idx"),
+        (config(add_cross_attention=True), "add_cross_attention"),
     ],
 )
 def test_a_config_that_makes_no_sense_is_refused(model: Path, damage: Damage, says: str) -> None:

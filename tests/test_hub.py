@@ -1,18 +1,16 @@
-"""Models and data by hub id, from a hub on loopback: fetched, found in the cache offline, refused in a sentence."""
+"""Models and data by hub id, from a hub on loopback: in every verb, with a token, found in the cache offline."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import Hub, serve
+from hub_server import TOKEN, Hub, run, serve
 from tiny_models import tiny_checkpoint
 
-from chatwright.hub import is_repo_id
+from chatwright.checkpoint.files import stay_inside
+from chatwright.errors import DataError
 
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
 
@@ -26,9 +24,17 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     from datasets import Dataset
 
     root = tmp_path_factory.mktemp("hub")
-    folders = {name: root / name for name in ("models/someone/tiny-gpt2", "models/gpt2", "models/someone/pickled")}
-    for folder in folders.values():
-        tiny_checkpoint("plain").save(folder)
+    names = (
+        "someone/tiny-gpt2",
+        "someone/tiny-gpt2@other",
+        "gpt2",
+        "someone/pickled",
+        "someone/private",
+        "someone/gated",
+    )
+    folders = {f"models/{name}": root / "models" / name for name in names}
+    for name, folder in folders.items():
+        tiny_checkpoint("plain", seed=int(name.endswith("@other"))).save(folder)
     (folders["models/someone/pickled"] / "model.safetensors").unlink()
     (folders["models/someone/pickled"] / "pytorch_model.bin").write_bytes(b"PK")
     chats = root / "datasets/someone/chats"
@@ -39,31 +45,14 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     lines.mkdir(parents=True)
     (lines / "train.jsonl").write_text("".join(json.dumps({"text": f"Line {i}."}) + "\n" for i in range(9)))
     folders |= {"datasets/someone/chats": chats, "datasets/someone/lines": lines}
-    with serve(Hub(folders, gated=("models/someone/gated", "datasets/someone/gated"))) as running:
+    gated = ("models/someone/gated", "datasets/someone/gated")
+    with serve(Hub(folders, gated=gated, private=("models/someone/private",))) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
-
-
-def run(hub: Hub, cache: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """A fresh program, because the hub's client reads its environment when it is imported."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "CHATWRIGHT_"))}
-    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "3"}
-    quiet = dict.fromkeys(
-        ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS", "NO_COLOR", "OMP_NUM_THREADS"), "1"
-    )
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**kept, **own, **quiet, **environment},
-        cwd=cache,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 LOAD = """
@@ -78,34 +67,48 @@ for name in sys.argv[1:]:
 """
 
 
-def loaded(hub: Hub, cache: Path, *names: str, **environment: str) -> dict[str, str]:
+def loaded(hub: Hub, cache: Path, *names: str) -> dict[str, str]:
     """What becomes of each name: the sum of its embeddings, or the sentence with which it is refused."""
-    done = run(hub, cache, "-c", LOAD, *names, **environment)
+    done = run(hub, cache, "-c", LOAD, *names)
     assert done.returncode == 0, done.stderr
     assert "<LINE>" not in done.stdout
     return dict(line.split(" ", 1) for line in done.stdout.splitlines())
 
 
-def test_models_are_fetched_once_and_without_pickles_and_used_offline(hub: Hub, cache: Path) -> None:
-    names = ["tiny-gpt2", "nothing", "gated", "pickled"]
-    said = loaded(hub, cache, *[f"someone/{name}" for name in names], "gpt2", "a--b/c")
+def test_models_are_loaded_by_id_and_revision_without_pickles(hub: Hub, cache: Path) -> None:
+    tiny_checkpoint("plain", seed=5).save(cache / "gpt2@local")  # a local path wins, also one with an @
+    names = ["tiny-gpt2", "tiny-gpt2@other", "nothing", "gated", "pickled"]
+    said = loaded(hub, cache, *[f"someone/{name}" for name in names], "gpt2", "gpt2@local", "a--b/c")
+    assert len({float(said[name]) for name in ("gpt2", "gpt2@local", "someone/tiny-gpt2@other")}) == 3
     assert float(said["someone/tiny-gpt2"]) == float(said["gpt2"])
     assert "no model on the hub; check the spelling" in said["someone/nothing"]
     assert "is gated: accept its licence" in said["someone/gated"]
     assert "model.safetensors is missing" in said["someone/pickled"]
     assert "cannot be a model's name" in said["a--b/c"]
-    assert any(one.startswith("GET /someone/tiny-gpt2/resolve/") for one in hub.asked)
     assert not any(one.endswith("pytorch_model.bin") for one in hub.asked)
+
+
+def test_chat_fetches_a_model_and_needs_no_hub_the_next_time(hub: Hub, tmp_path: Path) -> None:
+    words = ["-m", "chatwright", "chat", "someone/tiny-gpt2", "-p", "hi", "--max-tokens", "5", "--seed", "1"]
+    first = run(hub, tmp_path, *words)
+    assert first.returncode == 0, first.stderr
     asked = len(hub.asked)
-    offline = loaded(hub, cache, "someone/tiny-gpt2", "someone/never-seen", HF_HUB_OFFLINE="1")
-    assert offline["someone/tiny-gpt2"] == said["someone/tiny-gpt2"]
-    assert "the hub could not be asked" in offline["someone/never-seen"]
+    offline = run(hub, tmp_path, *words, HF_HUB_OFFLINE="1")
+    assert offline.returncode == 0, offline.stderr
+    assert offline.stdout == first.stdout
     assert len(hub.asked) == asked
-    # a machine without a network has it too
-    words = ["generate", "someone/tiny-gpt2", "Hi", "--max-tokens", "5"]
-    away = run(hub, cache, "-m", "chatwright", *words, HF_ENDPOINT="http://127.0.0.1:9")
-    assert away.returncode == 0, away.stderr
-    assert len(away.stdout) > 1
+
+
+def test_a_token_reaches_the_hub_and_no_file(hub: Hub, tmp_path: Path) -> None:
+    words = ["pretrain", "lines.jsonl", "--model", "someone/private", "--steps", "1", "--seq-len", "16"]
+    (tmp_path / "lines.jsonl").write_text("".join(json.dumps({"text": f"Line {i}."}) + "\n" for i in range(9)))
+    done = run(hub, tmp_path, "-m", "chatwright", *words, "--out", "run", "--token", TOKEN)
+    assert (tmp_path / "run/model/config.json").is_file(), done.stderr
+    assert f"Bearer {TOKEN}" in {one.authorization for one in hub.requests}
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 20
+    assert [path for path in written if TOKEN.encode() in path.read_bytes()] == []
+    assert TOKEN not in done.stdout + done.stderr
 
 
 def test_data_of_the_hub_are_read_by_split_and_number(hub: Hub, cache: Path) -> None:
@@ -143,9 +146,17 @@ def test_check_reads_a_dataset_of_the_hub(hub: Hub, cache: Path) -> None:
     assert json.loads(done.stdout)["kept"] == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "can_be"),
-    [("gpt2", True), ("someone/tiny-gpt2", True), ("a/b/c", False), ("./gpt2", False), ("/x", False), ("a b", False)],
-)
-def test_what_can_be_a_hub_id(name: str, can_be: bool) -> None:
-    assert is_repo_id(name) is can_be
+def test_links_of_the_cache_lead_to_blobs_of_the_repository_or_of_all_and_nowhere_else(tmp_path: Path) -> None:
+    """Blobs that came by xet are links themselves, into the folder of blobs that all repositories share."""
+    snapshot = tmp_path / "models--a--b/snapshots" / ("0" * 40)
+    own, shared, outside = tmp_path / "models--a--b/blobs/own", tmp_path / "blobs/ab/shared", tmp_path / "outside"
+    for path in (snapshot / "x", own, shared, outside):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (own.parent / "link").symlink_to("../../blobs/ab/shared")
+    (snapshot / "config.json").symlink_to("../../blobs/own")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/link")
+    stay_inside(snapshot)
+    (snapshot / "vocab.json").symlink_to("../../../outside")
+    with pytest.raises(DataError, match="link out of its folder"):
+        stay_inside(snapshot)

@@ -115,15 +115,14 @@ def test_stop_ids_are_the_end_of_the_turn_and_then_the_end_of_text():
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_comes_back_from_its_own_jinja_text_and_file(name, tmp_path):
     written = template.load(name)
-    assert template.from_jinja(written.to_jinja() + "\n") == written
+    jinja = written.to_jinja(ByteTokenizer())
+    assert template.from_jinja(jinja + "\n") == written
     path = tmp_path / "chat_template.jinja"
-    path.write_text(written.to_jinja(), encoding="utf-8")
+    path.write_text(jinja, encoding="utf-8")
     assert template.load(str(path)) == written
 
 
-def test_a_template_from_elsewhere_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(ConfigError, match="is none of plain, chatml, alpaca; give --template chatml"):
-        template.from_jinja("{% for m in messages %}{{ m.content }}{% endfor %}")
+def test_a_name_that_is_no_template_and_a_file_that_is_no_text_are_refused_with_the_way_out(tmp_path):
     with pytest.raises(ConfigError, match=r"did you mean 'chatml'.*give one of plain, chatml, alpaca or the path"):
         template.load("chatlm")
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -179,6 +179,7 @@ class Uniform(nn.Module):
         super().__init__()
         self.config = GPT2Config(vocab_size=vocab_size, n_embd=1, n_head=1)
         self.output_weight = nn.Parameter(torch.zeros(vocab_size, 1))
+        self.output_rows = None
         if sure is not None:
             self.output_weight.data[sure] = 1000.0
 

@@ -96,7 +96,7 @@ def in_transformers(theirs, chat_template: template.ChatTemplate, talk: Conversa
     learn = not reply
     out = theirs.apply_chat_template(
         messages,
-        chat_template=chat_template.to_jinja(),
+        chat_template=chat_template.to_jinja(ByteTokenizer()),
         add_generation_prompt=reply,
         return_assistant_tokens_mask=learn,
         return_dict=True,

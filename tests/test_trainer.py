@@ -269,5 +269,7 @@ def test_a_loaded_model_with_random_weights_turns_it_red_unless_that_was_meant(t
 
 
 def test_a_step_that_moves_nothing_and_a_difference_that_is_no_number_are_red() -> None:
-    assert sanity.proof(2.0, 100, 0.0, False, True).state == "red"
-    assert sanity.proof(2.0, 100, math.nan, True, True).state == "red"
+    one = policy()
+    assert sanity.proof({"start_loss": 2.0, "gradient_difference": 0.0}, one, False, True).state == "red"
+    assert sanity.proof({"start_loss": 2.0, "gradient_difference": math.nan}, one, True, True).state == "red"
+    assert sanity.proof({"start_loss": 2.0, "gradient_difference": 0.0}, one, True, True).state == "green"

@@ -33,7 +33,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commands.run("tokenizer", given)
     tokenizer = Tokenizer.load(folder / "tokenizer")
     torch.manual_seed(0)
-    model = gpt2.build({**TINY, "vocab_size": tokenizer.vocab_size})
+    model = gpt2.MODEL.build({**TINY, "vocab_size": tokenizer.vocab_size})
     Checkpoint(model, tokenizer, template.load("chatml")).save(folder / "model")
     return folder / "model"
 

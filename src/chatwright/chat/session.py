@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chatwright import console, disk
+from chatwright.chat.adapters import Adapters
 from chatwright.data.formats import messages as format_messages
 from chatwright.errors import ChatwrightError, ConfigError, DataError
 from chatwright.generate.chatbot import Chatbot
@@ -53,6 +54,7 @@ class Session:
 
     def __init__(self, chatbot: Chatbot, sampling: Sampling, system: str = "", name: str = "") -> None:
         self.chatbot = chatbot
+        self.adapters = Adapters(chatbot)
         self.sampling = sampling
         self.name = name
         self.system = ""
@@ -142,6 +144,12 @@ class Session:
         if text:
             self.chatbot.fit(Conversation((Message("system", text), Message("user", "?"))), self.sampling.max_tokens)
         self.system, self.hidden = text, 0
+
+    def use_adapter(self, name: str) -> str:
+        """The next answer comes through another adapter, or with "none" from the base alone; returns its name."""
+        used = self.adapters.use(name)
+        self.hidden = 0
+        return used
 
     def set(self, name: str, value: str) -> None:
         """Changes one sampling setting, given as text. Raises ConfigError for an unknown name or a wrong value."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+from chatwright.chat.adapters import NONE
 from chatwright.chat.session import SETTINGS, Session
 from chatwright.errors import ConfigError
 from chatwright.generate.engine import Finish
@@ -81,6 +82,14 @@ def _value(value: object) -> str:
     return " ".join(map(repr, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
+def _adapter(session: Session, argument: str) -> Outcome:
+    if argument:
+        used = session.use_adapter(argument)
+        return Outcome("The base alone answers." if used == NONE else f"The adapter {used} answers.")
+    lines = [f"{'*' if name == session.adapters.active else ' '} {name}" for name in session.adapters.names]
+    return Outcome("\n".join(lines))
+
+
 def _undo(session: Session, argument: str) -> Outcome:
     words = " ".join(session.undo().content.split())
     return Outcome(f"Taken back: {words[:60]}{'…' * (len(words) > 60)}")
@@ -146,6 +155,9 @@ COMMANDS: dict[str, Command] = {
     "clear": Command(_reset, "", "the same"),
     "system": Command(_system, "[TEXT]", "show or set the system text; - removes it"),
     "set": Command(_set, "[NAME VALUE]", "show or set how tokens are picked: temperature, max_tokens, seed, …"),
+    "adapter": Command(
+        _adapter, "[NAME]", "show the adapters, or switch: a name, a run folder, or none for the base alone"
+    ),
     "undo": Command(_undo, "", "take back the newest message and its answer"),
     "regen": Command(_regenerate, "", "answer the newest message again"),
     "save": Command(_save, "FILE", "write the conversation as JSON"),

@@ -23,13 +23,14 @@ from typing import Annotated, Any, get_args, get_origin
 import cyclopts
 from pydantic.fields import FieldInfo
 
-from chatwright import config, console, registry
+from chatwright import config, console, hub, registry
 from chatwright.errors import ChatwrightError, ConfigError, DiskFull
 
 PROGRAM = "chatwright"
 INTERRUPTED = 130
 STDIN = "\0"  # what "-" is called while cyclopts reads the words, because it takes that for an option
 FULL = {errno.ENOSPC, errno.EDQUOT}
+TOKEN_HELP = "token for the hub; better set HF_TOKEN or use `hf auth login`, because other users see what stands on a command line"
 
 
 def main(words: Sequence[str]) -> int:
@@ -94,14 +95,15 @@ def _run(verb: str, module: ModuleType, words: list[str]) -> None:
     given = _parse(verb, module, words)
     if given is None:  # --help
         return
-    path = given.pop("config", None)
+    path, token = given.pop("config", None), given.pop("token", None)
     yaml_path = Path(path) if path is not None else None
     settings = config.resolve(module.Settings, yaml_path, os.environ, given, verb, _names_of_all_verbs)
-    if not settings.json:
-        module.run(settings)
-        return
-    with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints, stdout holds one object
-        result = module.run(settings)
+    with hub.token_of(token):
+        if not settings.json:
+            module.run(settings)
+            return
+        with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints, stdout holds one object
+            result = module.run(settings)
     _print_json(result)
 
 
@@ -150,6 +152,7 @@ def _app(verb: str, module: ModuleType) -> tuple[cyclopts.App, dict[str, str]]:
     parameters += [
         _keyword("config", "--config", str, help="a YAML file of settings, or a run to repeat", metavar="FILE"),
         _keyword("json", "--json", bool, help=fields["json"].description, negative=""),
+        _keyword("token", "--token", str, help=TOKEN_HELP, metavar="TEXT"),
     ]
 
     def given() -> None:
@@ -166,7 +169,7 @@ def _app(verb: str, module: ModuleType) -> tuple[cyclopts.App, dict[str, str]]:
         version_flags=[],
     )
     app.default(given)
-    names = dict(zip((parameter.name for parameter in parameters), [*order, "config", "json"], strict=True))
+    names = dict(zip((parameter.name for parameter in parameters), [*order, "config", "json", "token"], strict=True))
     return app, names
 
 

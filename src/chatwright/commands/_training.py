@@ -29,7 +29,7 @@ from chatwright.generate.sampling import Sampling
 from chatwright.text import template as templates
 from chatwright.text.records import Conversation, Record
 from chatwright.text.tokenizer import Tokenizer
-from chatwright.train.settings import TrainSettings
+from chatwright.train.settings import TrainSettings, TuneSettings
 from chatwright.train.stage import StageResult
 
 S = TypeVar("S", bound=TrainSettings)
@@ -52,9 +52,10 @@ def window(settings: TrainSettings, policy: Checkpoint) -> int:
 def new_model(name: str, tokenizer: Tokenizer, *, seed: int, dropout: float | None) -> Checkpoint:
     """A model of a size or a config.json with random weights, fixed by the seed, for this vocabulary."""
     family, config = _config(name)
-    config = {**config, "vocab_size": tokenizer.vocab_size, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    kind = registry.load("models", family).MODEL
+    no_dropout = {name: 0.0 for name in kind.CONFIG.SHARES if "drop" in name}
     torch.manual_seed(seed)
-    model = registry.load("models", family).build(config)
+    model = kind.build({**config, "vocab_size": tokenizer.vocab_size, **no_dropout})
     if dropout is not None:
         model.set_dropout(dropout)
     return Checkpoint(model, tokenizer, templates.load("plain"), own_template=False)
@@ -139,14 +140,14 @@ def text_proofs(policy: Checkpoint, found: Screened, trained: Sequence[Conversat
     ]
 
 
-def with_start(whole: Report, model: str, settings: TrainSettings, held_out: Sequence[Record]) -> Report:
+def with_start(whole: Report, settings: TuneSettings, held_out: Sequence[Record]) -> Report:
     """The report with start and result asked the same: the classic prompts, and some of the user's own held-out ones."""
     own = [prompt(_question(record).messages) for record in held_out if isinstance(record, Conversation)]
     examination = Examination((*default_prompts(), *own[:OWN_PROMPTS]), Sampling(max_tokens=64))
     after = whole.stages[-1]
     evaluations: list[Evaluation] = []
-    for name, place in (("start", model), (after.name, str(Path(settings.out) / "model"))):
-        bot = Chatbot(Checkpoint.load(place, quiet=True), device=settings.device)
+    for name, place in (("start", settings.model), (after.name, str(Path(settings.out) / "model"))):
+        bot = Chatbot(Checkpoint.load(place, quiet=True, load_in=settings.load_in), device=settings.device)
         evaluations.append(evaluate(name, bot, examination))
     start = Stage("start", evaluations[0])
     stages = (start, replace(after, evaluation=evaluations[1]))
@@ -196,5 +197,5 @@ def data_report(data: Dataset) -> dict[str, Any]:
 
 
 def size_of(policy: Checkpoint) -> str:
-    assert isinstance(policy.model, torch.nn.Module)
-    return f"{sum(p.numel() for p in policy.model.parameters()):,} parameters"
+    trained = f", {policy.model.trained_size:,} of them in the adapter are trained" if policy.adapter else ""
+    return f"{policy.model.size:,} parameters{trained}"

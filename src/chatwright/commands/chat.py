@@ -11,6 +11,7 @@ from pydantic import Field
 
 from chatwright import console
 from chatwright.commands import _stdin
+from chatwright.commands._loading import LoadInSetting
 from chatwright.commands._sampling import SamplingSettings
 from chatwright.errors import ConfigError
 
@@ -34,6 +35,8 @@ class Settings(SamplingSettings):
     )
     system: str = Field(default="", description="system text: what the model is told before the conversation")
     template: str | None = Field(default=None, description="chat template in place of the model's own")
+    adapters: list[str] = Field(default=[], description="more adapters on the same base; /adapter NAME switches to one")
+    load_in: LoadInSetting = None
     device: str = Field(default="auto", description="auto, cpu, cuda or mps")
 
 
@@ -44,8 +47,13 @@ def run(settings: Settings) -> dict[str, Any]:
     from chatwright.chat.session import Session
     from chatwright.generate.chatbot import Chatbot
 
-    chatbot = Chatbot.load(settings.model, device=settings.device, template=settings.template)
+    load_in = settings.load_in
+    chatbot = Chatbot.load(settings.model, device=settings.device, template=settings.template, load_in=load_in)
     session = Session(chatbot, settings.sampling(), settings.system, settings.model)
+    first = session.adapters.active
+    for name in settings.adapters:
+        session.use_adapter(name)
+    session.use_adapter(first)
     if text is None:
         terminal.converse(session)
         return {"model": settings.model, "messages": len(session.turns)}

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from chatwright import config, console
 from chatwright.commands import _out
+from chatwright.commands._loading import LoadInSetting
 from chatwright.errors import ConfigError
 
 POSITIONAL = ("models",)
@@ -36,6 +37,7 @@ class Settings(config.Settings):
     temperature: float = Field(default=0.0, ge=0, description="0 always takes the likeliest token")
     seed: int = Field(default=0, description="for temperatures above 0: the same seed gives the same answers")
     template: str | None = Field(default=None, description="chat template for all models, in place of their own")
+    load_in: LoadInSetting = None
     device: str = Field(default="auto", description="auto, cpu, cuda or mps")
 
 
@@ -58,8 +60,9 @@ def run(settings: Settings) -> dict[str, Any]:
     problems = {name: members for one in sets for name, members in one.items()}
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=settings.seed)
     examination = Examination(tuple(asked), sampling, problems)
+    device, template, load_in = settings.device, settings.template, settings.load_in
     evaluations = tuple(
-        evaluate(name, Chatbot.load(name, device=settings.device, template=settings.template), examination)
+        evaluate(name, Chatbot.load(name, device=device, template=template, load_in=load_in), examination)
         for name in settings.models
     )
     comparison = Comparison(examination, evaluations)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from chatwright import config, console
 from chatwright.commands import _out
+from chatwright.commands._loading import LoadInSetting
 from chatwright.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Settings(config.Settings):
     seq_len: int | None = Field(default=None, ge=2, description="tokens a row; the model's window if not given")
     batch_size: int = Field(default=8, ge=1, description="rows that are scored together")
     template: str | None = Field(default=None, description="chat template in place of the model's own")
+    load_in: LoadInSetting = None
     device: str = Field(default="auto", description="auto, cpu, cuda or mps")
     out: Path | None = Field(default=None, description="folder for report/; without one, nothing is written")
 
@@ -67,7 +69,7 @@ def run(settings: Settings) -> dict[str, Any]:
     problems = {name: members for one in sets for name, members in one.items()}
     records = {name: _records(name, settings) for name in settings.data}
     problems |= _problems(records)
-    chatbot = Chatbot.load(settings.model, device=settings.device, template=settings.template)
+    chatbot = Chatbot.load(settings.model, device=settings.device, template=settings.template, load_in=settings.load_in)
     losses = _losses(chatbot.checkpoint, records, settings)
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=settings.seed)
     examination = Examination(tuple(asked), sampling, problems)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from chatwright import console
 from chatwright.commands import _stdin
+from chatwright.commands._loading import LoadInSetting
 from chatwright.commands._sampling import SamplingSettings
 from chatwright.errors import ConfigError
 
@@ -33,6 +34,7 @@ class Settings(SamplingSettings):
     text: str | None = Field(default=None, description="the text to continue; - reads standard input")
     n: int = Field(default=1, ge=1, le=1024, description="how many continuations, with the seeds from --seed on")
     echo: bool = Field(default=False, description="print the text before its continuation")
+    load_in: LoadInSetting = None
     device: str = Field(default="auto", description="auto, cpu, cuda or mps")
 
 
@@ -75,19 +77,17 @@ def _text(settings: Settings) -> str:
 
 def _prepared(settings: Settings, text: str) -> "tuple[list[int], Engine]":
     """The ids of the text, and an engine for the model."""
-    import torch
-
     from chatwright.checkpoint import Checkpoint
     from chatwright.generate.engine import Engine
     from chatwright.models.device import device_of
 
     # the model's own template is of no use here, and one that is not understood is no reason to refuse
-    checkpoint = Checkpoint.load(settings.model, template="plain", quiet=True)
-    model, tokenizer = checkpoint.model, checkpoint.tokenizer
-    assert isinstance(model, torch.nn.Module)
-    model.to(device_of(settings.device)).eval()
+    checkpoint = Checkpoint.load(settings.model, template="plain", quiet=True, load_in=settings.load_in)
+    tokenizer = checkpoint.tokenizer
+    checkpoint.model.to(device_of(settings.device)).eval()
     stop_ids = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
-    return tokenizer.encode(text), Engine(checkpoint.model, tokenizer, stop_ids)
+    begin = [] if tokenizer.begin_of_text is None else [tokenizer.begin_of_text]
+    return [*begin, *tokenizer.encode(text)], Engine(checkpoint.model, tokenizer, stop_ids)
 
 
 def _pieces(engine: "Engine", done: "dict[int, Completion]") -> Iterator[str]:

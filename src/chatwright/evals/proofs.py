@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -219,9 +219,15 @@ def _end_is_learned(example: Example, start: int, stops: Collection[int]) -> boo
 
 def _exported_differs(exported: Any, before: Conversation, fed: list[int]) -> str:
     try:
-        return _first_difference("the exported template", exported.prompt(before), fed)
+        return _first_difference("the exported template", exported.prompt(_as_answered(before)), fed)
     except DataError as error:
         return str(error)
+
+
+def _as_answered(conversation: Conversation) -> Conversation:
+    """Earlier answers as a chatbot gives them: without white space at their ends."""
+    answers = [m if m.role != "assistant" else replace(m, content=m.content.strip()) for m in conversation.messages]
+    return Conversation(tuple(answers), conversation.source)
 
 
 def _first_difference(who: str, got: Sequence[int], wanted: Sequence[int]) -> str:

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from chatwright.checkpoint import Checkpoint
+from chatwright.checkpoint import Checkpoint, LoadIn
 from chatwright.errors import ConfigError
 from chatwright.generate.engine import Completion, Engine, Piece
 from chatwright.generate.sampling import Sampling
@@ -25,18 +23,29 @@ class Chatbot:
 
     def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", max_batch: int = 64) -> None:
         self.checkpoint = checkpoint
-        model = checkpoint.model
-        assert isinstance(model, torch.nn.Module)
-        model.to(device_of(device)).eval()
+        checkpoint.model.to(device_of(device)).eval()
         self.engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.stop_ids, max_batch=max_batch)
         self.last: Completion | None = None
         self.dropped = 0
         self._arrived: dict[int, list[Piece]] = {}  # news of answers that are being read in turns, by sequence
 
     @classmethod
-    def load(cls, name: str | Path, *, device: str = "auto", template: str | None = None) -> "Chatbot":
-        """From a run folder, a model folder or a hub id."""
-        return cls(Checkpoint.load(name, template=template), device=device)
+    def load(
+        cls, name: str | Path, *, device: str = "auto", template: str | None = None, load_in: LoadIn | None = None
+    ) -> "Chatbot":
+        """From a run folder, a model folder or a hub id; `load_in` holds its matrices in fewer bits."""
+        return cls(Checkpoint.load(name, template=template, load_in=load_in), device=device)
+
+    def switch(self, checkpoint: Checkpoint) -> None:
+        """Answers through another adapter of the same model from now on."""
+        assert checkpoint.model is self.checkpoint.model
+        checkpoint.activate()
+        checkpoint.model.to(next(checkpoint.model.embedding.parameters()).device).eval()
+        if checkpoint is not self.checkpoint:  # what the cache holds was computed by the former adapter
+            self.engine = Engine(
+                checkpoint.model, checkpoint.tokenizer, checkpoint.stop_ids, max_batch=self.engine.max_batch
+            )
+        self.checkpoint = checkpoint
 
     def reply(self, conversation: Conversation | str, sampling: Sampling = DEFAULT) -> Iterator[str]:
         """The next answer, piece by piece; the pieces joined are `last.text`. Closing the iterator stops the answer."""

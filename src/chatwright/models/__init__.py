@@ -1,3 +1,18 @@
-"""Model families: one file each, named after the `model_type` of its `config.json`."""
+"""Model families: one file each, named after the `model_type` of its `config.json`; `MODEL` is its class."""
 
-SHARED = ("attention", "cache", "protocol", "device")
+SHARED = (
+    "activations",
+    "attention",
+    "cache",
+    "config",
+    "decoder",
+    "device",
+    "llama_config",
+    "lora",
+    "low_rank",
+    "nf4",
+    "protocol",
+    "quant",
+    "rope",
+    "token_rows",
+)

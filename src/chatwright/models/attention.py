@@ -4,7 +4,7 @@ Model families never see segments, padding or caches; they call `attention` with
 Shapes: B rows, H heads, T new tokens, K tokens that can be seen, D channels of a head.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +60,20 @@ class Attend:
         alone = width == 1 and bool((lengths == lengths[0]).all())  # every key is visible
         return cls(positions, None if alone else mask[:, None], is_causal=False, first_row=first_row, seen=longest)
 
+    def within(self, window: int) -> "Attend":
+        """The same, but no token sees further back than `window` tokens, itself counted (Beltagy et al., 2020)."""
+        index = torch.arange(self.positions.shape[-1], device=self.positions.device)
+        if self.seen:  # a step over the cache: keys stand at their positions
+            keys, queries = torch.arange(self.seen, device=index.device), self.positions
+        else:
+            keys, queries = index, index
+        if len(keys) <= window:
+            return self
+        distance = queries[..., :, None] - keys  # ([B,] T, K)
+        near = (distance < window) & (distance >= 0)
+        near = near[:, None] if near.dim() == 3 else near[None, None]
+        return replace(self, mask=near if self.mask is None else self.mask & near, is_causal=False)
+
     def to(self, device: torch.device | str) -> "Attend":
         """The same on another device."""
         mask = None if self.mask is None else self.mask.to(device)
@@ -77,17 +91,38 @@ def remember(layer: int, key: Tensor, value: Tensor, attend: Attend, cache: KVCa
     return keys.to(key.dtype), values.to(value.dtype)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, attend: Attend, *, dropout: float = 0.0) -> Tensor:
-    """(B, H, T, D) queries, (B, H, K, D) keys and values -> (B, H, T, D), looking where `attend` allows."""
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, attend: Attend, *, dropout: float = 0.0, scale: float | None = None
+) -> Tensor:
+    """(B, H, T, D) queries, (B, H', K, D) keys and values -> (B, H, T, D), looking where `attend` allows.
+
+    H may be a multiple of H': then each key-value head serves H / H' query heads next to each other (Ainslie et al.,
+    2023). `scale` multiplies the products of queries and keys; 1 / sqrt(D) if None.
+    """
     if query.requires_grad and query.device.type == "cpu" and query.dtype == torch.bfloat16:
         # forward and backward of the CPU kernel take 1.2 to 2.5 times as long in bf16 as in fp32 (benchmarks/attention.py)
         with torch.autocast("cpu", enabled=False):
             wide = (query.float(), key.float(), value.float())
-            return _sdpa(*wide, attend, dropout).to(query.dtype)
-    return _sdpa(query, key, value, attend, dropout)
+            return _grouped(*wide, attend, (dropout, scale)).to(query.dtype)
+    return _grouped(query, key, value, attend, (dropout, scale))
 
 
-def _sdpa(query: Tensor, key: Tensor, value: Tensor, attend: Attend, dropout: float) -> Tensor:
+def _grouped(query: Tensor, key: Tensor, value: Tensor, attend: Attend, how: tuple[float, float | None]) -> Tensor:
+    """Lets the query heads that share a key-value head look together."""
+    (B, H, T, D), shared = query.shape, key.shape[1]
+    if shared == H:
+        return _sdpa(query, key, value, attend, how)
+    if (
+        T == 1 and not attend.is_causal
+    ):  # one new token: the heads of a group are as good as several queries, without a copy
+        together = _sdpa(query.view(B, shared, H // shared, D), key, value, attend, how)
+        return together.reshape(B, H, 1, D)
+    each = H // shared
+    return _sdpa(query, key.repeat_interleave(each, dim=1), value.repeat_interleave(each, dim=1), attend, how)
+
+
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, attend: Attend, how: tuple[float, float | None]) -> Tensor:
+    dropout, scale = how
     return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=attend.mask, dropout_p=dropout, is_causal=attend.is_causal
+        query, key, value, attn_mask=attend.mask, dropout_p=dropout, is_causal=attend.is_causal, scale=scale
     )

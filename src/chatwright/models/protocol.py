@@ -3,13 +3,14 @@
 Shapes: B rows, T tokens in a row, C channels of the hidden state, V vocabulary entries.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from chatwright.models.attention import Attend
 from chatwright.models.cache import KVCache
+from chatwright.models.token_rows import TokenRows
 
 
 class ModelConfig(Protocol):
@@ -38,7 +39,7 @@ class LanguageModel(Protocol):
     @property
     def config(self) -> ModelConfig: ...
     @property
-    def blocks(self) -> Sequence[nn.Module]:
+    def blocks(self) -> nn.ModuleList:
         """The transformer blocks, which a distributed trainer shards one by one."""
         ...
 
@@ -62,12 +63,13 @@ class LanguageModel(Protocol):
         """(V, C): the matrix of the head."""
         ...
 
-    def set_dropout(self, share: float) -> None:
-        """Overrides every dropout of the model."""
+    @property
+    def output_rows(self) -> TokenRows | None:
+        """Rows of the head that are trained while the rest of it is frozen."""
         ...
 
-    def resize(self, vocab_size: int) -> "LanguageModel":
-        """A copy with more embedding rows, the new ones starting as the mean of the old."""
+    def set_dropout(self, share: float) -> None:
+        """Overrides every dropout of the model."""
         ...
 
     def to_hf(self) -> dict[str, Tensor]:

@@ -3,6 +3,8 @@
 Shapes: B rows, T tokens, C channels, N learned tokens, V vocabulary entries.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,7 +32,9 @@ def token_loss(model: LanguageModel, batch: Batch) -> Loss:
     targets = batch.targets.flatten().index_select(0, filled)  # (N + fill,)
     # autograd asks for the gradient of a parameter even where none is recorded: validation would pay for three products
     head = model.output_weight if torch.is_grad_enabled() else model.output_weight.detach()
-    total, correct = HeadLoss.apply(hidden, head, targets, count)  # type: ignore[no-untyped-call]
+    trained = model.output_rows
+    rows = (trained.rows, trained.indices) if trained else (None, None)
+    total, correct = HeadLoss.apply(hidden, head, targets, count, *rows)  # type: ignore[no-untyped-call]
     weight = torch.tensor(float(count), device=total.device)
     return Loss(total, weight, {"token_accuracy": correct})
 
@@ -38,7 +42,8 @@ def token_loss(model: LanguageModel, batch: Batch) -> Loss:
 class HeadLoss(torch.autograd.Function):
     """(N, C) hidden, (V, C) head, (N,) targets -> the sum of -log p(target), and the number of right predictions.
 
-    Only the first `count` rows count.
+    Only the first `count` rows count. Where the head is frozen but some of its rows are trained, `rows` (n, C) are those
+    and `indices` (n,) their places; the head holds their numbers already.
 
     The derivative of the sum with respect to the logits is softmax - onehot, so the gradients of hidden and head are
     made on the way forward, piece by piece, and the (N, V) logits are never kept (as in Hsu et al., 2024, Liger Kernel,
@@ -46,33 +51,55 @@ class HeadLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
+        hidden, head, targets, count, rows, indices = given
         device = hidden.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else head.dtype
+        grads = _Gradients.of(ctx.needs_input_grad, hidden, head, rows)
         with torch.autocast(device, enabled=False):
             states, matrix = hidden.to(dtype), head.to(dtype)
-            wants = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-            hidden_grad = torch.empty_like(states) if wants else None
-            head_grad = torch.zeros_like(head) if wants else None
             total, correct = hidden.new_zeros((), dtype=torch.float32), hidden.new_zeros((), dtype=torch.float32)
             piece = max(1, MOST_LOGITS // head.shape[0] // MULTIPLE) * MULTIPLE
             for start in range(0, len(targets), piece):
-                rows = slice(start, start + piece)
-                loss, right, slope = _piece(states[rows], matrix, targets[rows], max(0, count - start))
+                some = slice(start, start + piece)
+                loss, right, slope = _piece(states[some], matrix, targets[some], max(0, count - start))
                 total, correct = total + loss, correct + right
-                if hidden_grad is not None and head_grad is not None:
-                    slope = slope.to(dtype)
-                    hidden_grad[rows] = slope @ matrix
-                    head_grad += slope.t() @ states[rows]
-        if hidden_grad is not None and head_grad is not None:
-            ctx.save_for_backward(hidden_grad.to(hidden.dtype), head_grad)
+                slope = slope.to(dtype)
+                if grads.hidden is not None:
+                    grads.hidden[some] = slope @ matrix
+                if grads.head is not None:
+                    grads.head += slope.t() @ states[some]
+                if grads.rows is not None and indices is not None:
+                    grads.rows += slope[:, indices].t() @ states[some]
+        ctx.grads = grads
         ctx.mark_non_differentiable(correct)
         return total, correct
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        hidden_grad, head_grad = ctx.saved_tensors
-        return hidden_grad * scale, head_grad * scale, None, None
+    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, head, rows = (None if one is None else one * scale for one in ctx.grads.all)
+        return hidden, head, None, None, rows, None
+
+
+@dataclass
+class _Gradients:
+    """Where the gradients are collected, None for what needs none."""
+
+    hidden: Tensor | None
+    head: Tensor | None
+    rows: Tensor | None
+
+    @classmethod
+    def of(cls, wanted: Sequence[bool], hidden: Tensor, head: Tensor, rows: Tensor | None) -> "_Gradients":
+        return cls(
+            torch.empty_like(hidden) if wanted[0] else None,
+            torch.zeros_like(head) if wanted[1] else None,
+            torch.zeros_like(rows) if rows is not None and wanted[4] else None,
+        )
+
+    @property
+    def all(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        return self.hidden, self.head, self.rows
 
 
 def _piece(states: Tensor, head: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

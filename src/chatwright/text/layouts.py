@@ -19,7 +19,7 @@ class Piece:
     text: str
     learned: bool = False
     control: bool = False  # `text` is the spelling of one token and becomes its id
-    answer: bool = False  # an assistant's answer starts here, so a run of text does
+    cut: bool = False  # a run of text starts here, because an assistant's answer does
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ ALPACA_JINJA = (
 
 def _answer(text: str, message: Message, end: str) -> Iterator[Piece]:
     """An assistant's turn: its text in a run of its own, then the control token that ends it."""
-    yield Piece(text, message.learned, answer=True)
+    yield Piece(text, message.learned, cut=True)
     yield Piece(end, message.learned, control=True)
 
 

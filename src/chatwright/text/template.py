@@ -1,35 +1,28 @@
 """From a Conversation and a Tokenizer to token ids, each with a mask that says whether the model learns to produce it.
 
 The only place where conversations become ids, for training and for talking alike, so that a prompt is always a prefix
-of what was trained. Text is encoded in runs, cut only at control tokens and where an answer (or another learned turn)
-starts; control tokens get their ids from here, contents never do. A model's own Jinja text enters by `from_jinja`.
+of what was trained. Control tokens get their ids from here (`pieces.py`), contents never do. Three templates are
+written here (`layouts.py`); a model's own Jinja text enters by `from_jinja` (`jinja_template.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from chatwright.errors import ConfigError, DataError
 from chatwright.registry import suggestion
-from chatwright.text.layouts import END_OF_TEXT, LAYOUTS, Layout, Piece
+from chatwright.text.layouts import END_OF_TEXT, LAYOUTS, Layout
+from chatwright.text.pieces import PROBES, check_waits, encode, listed, runs
+from chatwright.text.pieces import Example as Example
 from chatwright.text.records import Conversation, Document, conversation
 
 if TYPE_CHECKING:
     from chatwright.text.tokenizer import Tokenizer
 
-# One start of an answer of each kind that pre-tokenizers treat apart.
-PROBES = ("Paris", "it", "'s", "1. one", "2024", "(a)", "...", "**bold**", "`x`", "<b>", "École", "東京", "🙂", "_")
-
-
-@dataclass(frozen=True)
-class Example:
-    """`mask[i] == 1`: the model learns to produce `ids[i]` from the ids before it. Both have the same length."""
-
-    ids: list[int]
-    mask: list[int]
+BEGIN_JINJA = "{{- bos_token -}}\n"  # leads the Jinja text where the vocabulary begins every text with a token
 
 
 class ChatTemplate(Protocol):
@@ -57,8 +50,12 @@ class ChatTemplate(Protocol):
     def stop_strings(self) -> tuple[str, ...]:
         """Texts at which a base model, which never learned to stop, has begun to speak for the user."""
 
-    def to_jinja(self) -> str:
-        """The same template for `transformers`, with the learned parts in `{% generation %}` blocks."""
+    def to_jinja(self, tokenizer: Tokenizer) -> str:
+        """The same template for `transformers`: one written here has its learned parts in `{% generation %}` blocks."""
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """What its Jinja text calls bos_token, eos_token and so on, where it is to be kept as it came."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,8 @@ class WrittenTemplate:
     assistant and no reader of the ids can tell. In `chatml` roles are control tokens, which no content
     can spell: it is the template for chatbots that talk with strangers.
 
-    Learned are, of each message whose `learned` is true, the content and the control token that ends it.
+    Learned are, of each message whose `learned` is true, the content and the control token that ends it. A
+    vocabulary that begins every text with a token (Llama's, Mistral's, Gemma's) has it before the first message.
     """
 
     name: str
@@ -79,32 +77,25 @@ class WrittenTemplate:
     def special_tokens(self) -> tuple[str, ...]:
         return self.layout.special_tokens
 
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        return {}
+
     def render(self, conversation: Conversation, tokenizer: Tokenizer, *, reply: bool = False) -> Example:
         self._check_messages(conversation)
         pieces = list(self.layout.pieces(conversation))
         if reply:
-            last = conversation.messages[-1].role
-            if last not in ("user", "tool"):
-                raise ConfigError(f"the last message is of the role {last}; end with a user message to ask for a reply")
+            check_waits(conversation)
             pieces.extend(self.layout.header)
-        ids: list[int] = []
-        mask: list[int] = []
-        for run in _runs(pieces):
-            if run.control:
-                new = [self._id(run.text, tokenizer)]
-            else:  # a vocabulary that begins a text with a space does so at the first run only
-                new = tokenizer.encode(run.text, continues=bool(ids))
-            ids.extend(new)
-            mask.extend([int(run.learned)] * len(new))
-        return Example(ids, mask)
+        return encode(pieces, tokenizer, lambda token: self._id(token, tokenizer), first=tokenizer.begin_of_text)
 
     def check(self, tokenizer: Tokenizer) -> None:
         for token in (*self.special_tokens, self.layout.end):
             self._id(token, tokenizer)
         for probe in PROBES:
-            runs = list(_runs(self.layout.pieces(conversation("Hi", probe))))
-            at = next(i for i, run in enumerate(runs) if run.answer)
-            left, answer = runs[at - 1].text, runs[at].text
+            found = list(runs(self.layout.pieces(conversation("Hi", probe))))
+            at = next(i for i, run in enumerate(found) if run.cut)
+            left, answer = found[at - 1].text, found[at].text
             if not tokenizer.splits_before(left, answer):
                 raise ConfigError(
                     f"--template {self.name} does not fit this tokenizer, which may join {left[-12:]!r} and the start "
@@ -119,8 +110,9 @@ class WrittenTemplate:
     def stop_strings(self) -> tuple[str, ...]:
         return self.layout.stop_strings
 
-    def to_jinja(self) -> str:
-        return self.layout.jinja
+    def to_jinja(self, tokenizer: Tokenizer) -> str:
+        begins = tokenizer.begin_of_text is not None
+        return BEGIN_JINJA + self.layout.jinja if begins else self.layout.jinja
 
     def _id(self, token: str, tokenizer: Tokenizer) -> int:
         """The id of a control token."""
@@ -130,7 +122,7 @@ class WrittenTemplate:
         if found is None:
             raise ConfigError(
                 f"--template {self.name} needs the special token {token} in the vocabulary, which has "
-                f"{', '.join(tokenizer.special_tokens) or 'no special tokens'}; fine-tune with --template {self.name}, "
+                f"{listed(tokenizer.special_tokens)}; fine-tune with --template {self.name}, "
                 "which adds it, or use --template plain"
             )
         return found
@@ -148,8 +140,8 @@ class WrittenTemplate:
             raise DataError(f"{where}message {number} has {what}, for which {self.name} has no place; {way_out}")
 
 
-def load(name_or_path: str) -> ChatTemplate:
-    """`plain`, `chatml`, `alpaca`, or a `.jinja` file; raises ConfigError for anything else."""
+def load(name_or_path: str, tokens: Mapping[str, str] | None = None) -> ChatTemplate:
+    """`plain`, `chatml`, `alpaca`, or a `.jinja` file; raises ConfigError for anything else. `tokens`: see from_jinja."""
     if name_or_path in LAYOUTS:
         return WrittenTemplate(name_or_path, LAYOUTS[name_or_path])
     path = Path(name_or_path)
@@ -159,40 +151,31 @@ def load(name_or_path: str) -> ChatTemplate:
             f"give one of {', '.join(LAYOUTS)} or the path of a .jinja file"
         )
     try:
-        return from_jinja(path.read_text(encoding="utf-8"))
+        source = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--template {path} cannot be read ({error}); give a Jinja file in UTF-8") from None
+    return from_jinja(source, tokens, name=path.name)
 
 
-def from_jinja(source: str) -> ChatTemplate:
-    """The template that wrote this Jinja text; raises ConfigError for one that was written elsewhere."""
-    for name, layout in LAYOUTS.items():
-        if source.strip() == layout.jinja:
-            return WrittenTemplate(name, layout)
-    raise ConfigError(
-        f"the model's own chat template ({source.strip()[:40]!r}…) is none of {', '.join(LAYOUTS)}; "
-        "give --template chatml to use that one in its place"
-    )
+def from_jinja(source: str, tokens: Mapping[str, str] | None = None, *, name: str = "") -> ChatTemplate:
+    """The template that wrote this Jinja text or, where none of ours did, the text itself as a template.
+
+    tokens: the variables bos_token, eos_token and so on of the text, as `jinja_template.variables` reads them.
+    name: of the file it was given in; "" for a model's own. Raises ConfigError for what is no Jinja.
+    """
+    for known, layout in LAYOUTS.items():
+        if source.strip().removeprefix(BEGIN_JINJA) == layout.jinja:
+            return WrittenTemplate(known, layout)
+    from chatwright.text.jinja_template import OWN, JinjaTemplate
+
+    return JinjaTemplate(source, tokens or {}, name or OWN)
 
 
 def render_document(document: Document, tokenizer: Tokenizer) -> Example:
-    """The text as it stands, then the end of text; all of it is learned."""
+    """The text as it stands, then the end of text, all learned; before it what the vocabulary begins a text with."""
+    begin = [] if tokenizer.begin_of_text is None else [tokenizer.begin_of_text]
     ids = [*tokenizer.encode(document.text), _end_of_text(tokenizer, "every document ends with")]
-    return Example(ids, [1] * len(ids))
-
-
-def _runs(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Neighbouring texts joined, except where an answer starts or learning starts or ends."""
-    run: Piece | None = None
-    for piece in pieces:
-        if run and not (run.control or piece.control or piece.answer) and run.learned == piece.learned:
-            run = Piece(run.text + piece.text, run.learned, answer=run.answer)
-            continue
-        if run:
-            yield run
-        run = piece
-    if run:
-        yield run
+    return Example(begin + ids, [0] * len(begin) + [1] * len(ids))
 
 
 def _end_of_text(tokenizer: Tokenizer, what: str) -> int:

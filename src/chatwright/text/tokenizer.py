@@ -27,6 +27,8 @@ class Tokenizer:
 
     vocab_size: the highest id plus one, added tokens included: the embedding rows that are needed.
     special_tokens: spelling -> id. end_of_text: the id that ends a document, or None. fingerprint: SHA-256 of the file.
+    begin_of_text: the id that the model has seen before every text (Llama, Mistral, Gemma), or None.
+    spaces_every_run: HF puts its space before the text after each special token, not before the first text alone.
     """
 
     def __init__(self, file: bytes, *, name: str = "tokenizer.json", eos_token: str | None = None) -> None:
@@ -37,14 +39,19 @@ class Tokenizer:
         tokenizer_json.check(self._description, name)
         self._hf = _build(file, name)
         self._eos_token = eos_token if eos_token and self._hf.token_to_id(eos_token) is not None else None
-        if self._eos_token is not None:
+        known = {token.content for token in self._hf.get_added_tokens_decoder().values() if token.special}
+        if self._eos_token is not None and self._eos_token not in known:
             self._hf.add_special_tokens([AddedToken(self._eos_token, special=True, normalized=False)])
         added = sorted(self._hf.get_added_tokens_decoder().items())
         self._added = {token.content: number for number, token in added}
+        self._strips = {token.content: (token.lstrip, token.rstrip) for _, token in added}
         self.special_tokens = {token.content: number for number, token in added if token.special}
         ends = (END_OF_TEXT, self._eos_token)
         self.end_of_text = next((self.special_tokens[end] for end in ends if end in self.special_tokens), None)
+        self.begin_of_text = self.special_tokens.get(tokenizer_json.first_of_every_text(self._description) or "")
+        self.spaces_every_run = tokenizer_json.spaces_every_run(self._description)
         vocabulary = self._hf.get_vocab(with_added_tokens=True)
+        self._longest_token = max(map(len, vocabulary), default=0)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
         # Byte strings, lists and caches are as long as the highest id: one absurd id must not fill the memory.
         if not vocabulary or self.vocab_size > 4 * len(vocabulary) + 1024:
@@ -58,6 +65,11 @@ class Tokenizer:
         self._bulk = bulk.encoder(*inputs, self.fingerprint, self._encode_by_hf) if inputs and usable else None
 
     # Making one
+
+    @classmethod
+    def is_in(cls, folder: Path) -> bool:
+        """Whether a folder holds a tokenizer."""
+        return (Path(folder) / "tokenizer.json").is_file()
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizer":
@@ -131,15 +143,33 @@ class Tokenizer:
         return [self._encode_by_hf([text])[0] if bulk.is_flood(text) else encode(text) for text in texts]
 
     def splits_before(self, left: str, right: str) -> bool:
-        """Whether no token reaches over the seam left|right: the pre-tokenizer, which sees both, cuts just there."""
+        """Whether no token reaches over the seam left|right: the pre-tokenizer, which sees both, cuts just there.
+
+        SentencePiece's vocabularies cut at no line ends; there it is enough that no token fits over the seam.
+        """
         if not left or not right:
             return True
         whole = left + right
         if self._hf.normalizer is not None:
             whole, left = (self._hf.normalizer.normalize_str(text) for text in (whole, left))
-        if self._hf.pre_tokenizer is None or not whole.startswith(left):
+        if not whole.startswith(left):
             return False
-        return any(start == len(left) for _, (start, _) in self._hf.pre_tokenizer.pre_tokenize_str(whole))
+        cut = self._hf.pre_tokenizer.pre_tokenize_str if self._hf.pre_tokenizer is not None else _in_one
+        words = [(word, start) for word, (start, _) in cut(whole)]
+        if any(start == len(left) for _, start in words) or tokenizer_json.is_byte_level(self._description):
+            return any(start == len(left) for _, start in words)
+        before, start = next(((word, start) for word, (start, _) in reversed(cut(left))), ("", 0))
+        joined = next((word for word, begins in words if begins == start), "")
+        return joined.startswith(before) and not self._reaches_over(before, joined[len(before) :])
+
+    def _reaches_over(self, left: str, right: str) -> bool:
+        """Whether some token could be made of the end of one text and the start of the other, as the model has them."""
+        if not tokenizer_json.joins_only_known_tokens(self._description):
+            return True
+        longest = self._longest_token
+        ends = [left[-size:] for size in range(1, min(len(left), longest) + 1)]
+        starts = [right[:size] for size in range(1, min(len(right), longest) + 1)]
+        return any(self._hf.token_to_id(end + start) is not None for end in ends for start in starts)
 
     def _encode_by_hf(self, texts: Sequence[str], continues: bool = False) -> list[list[int]]:
         hf = self._hf_continuing if continues else self._hf
@@ -193,6 +223,14 @@ class Tokenizer:
         """The id of an added token (special or not) by its spelling, or None."""
         return self._added.get(token)
 
+    def spelling_of(self, number: int | None) -> str | None:
+        """The spelling of an added token (special or not) by its id, or None."""
+        return next((token for token, known in self._added.items() if known == number), None)
+
+    def strips(self, token: str) -> tuple[bool, bool]:
+        """Whether an added token takes the white space before it, and after it, along (Phi-3's `<|end|>` the latter)."""
+        return self._strips.get(token, (False, False))
+
     @cached_property
     def byte_lengths(self) -> list[int]:
         """How many UTF-8 bytes each id stands for inside a text; 0 for special and for unused ids."""
@@ -223,6 +261,11 @@ class Tokenizer:
                     f"the token id is {number}, but the ids of this vocabulary are 0 to {self.vocab_size - 1}; "
                     "use the tokenizer that belongs to the model"
                 )
+
+
+def _in_one(text: str) -> list[tuple[str, tuple[int, int]]]:
+    """What a pre-tokenizer that never cuts would say."""
+    return [(text, (0, len(text)))]
 
 
 def _checked_specials(tokens: Sequence[str]) -> list[str]:

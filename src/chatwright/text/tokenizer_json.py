@@ -45,7 +45,7 @@ def check(description: Description, name: str) -> None:
     model = description.get("model")
     if not isinstance(model, dict):
         raise DataError(f"{name}: has no model with a vocabulary; it is no tokenizer.json")
-    for key in ("normalizer", "pre_tokenizer", "decoder"):
+    for key in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
         _check_rule(description.get(key), f"{name}: the {key}")
     # A merge that lacks the prefix makes `tokenizers` 0.23 cut inside a character, which ends the process.
     prefix = model.get("continuing_subword_prefix")
@@ -63,7 +63,7 @@ def _check_rule(rule: Any, what: str) -> None:
         return
     if not isinstance(rule, dict) or not isinstance(rule.get("type"), str):
         raise DataError(f"{what} is {str(rule)[:40]!r}; it must be an object with a type")
-    for key in ("pretokenizers", "normalizers", "decoders"):
+    for key in ("pretokenizers", "normalizers", "processors", "decoders"):
         parts = rule.get(key, [])
         if not isinstance(parts, list):
             raise DataError(f"{what} has {key} that are no list; get the file again")
@@ -202,6 +202,45 @@ def _unprefixed(rules: Description | None) -> Description | None:
     if rules["type"] == "ByteLevel":
         return {**rules, "add_prefix_space": False}
     return rules
+
+
+def spaces_every_run(description: Description) -> bool:
+    """Whether the space before a text comes again after each special token; Metaspace's scheme `first` has it once."""
+    return any(
+        rule["type"] == "Prepend"
+        or (rule["type"] == "ByteLevel" and bool(rule.get("add_prefix_space")))
+        or (rule["type"] == "Metaspace" and _metaspace_scheme(rule) == "always")
+        for rule in [*_rules(description.get("normalizer")), *_rules(description.get("pre_tokenizer"))]
+    )
+
+
+def _metaspace_scheme(rule: Description) -> str:
+    """Older files say only whether there is a space at all."""
+    return str(rule.get("prepend_scheme") or ("always" if rule.get("add_prefix_space", True) else "never"))
+
+
+def _rules(rule: Any) -> list[Description]:
+    """One rule as it stands, or those of a sequence."""
+    if rule is None:
+        return []
+    parts = rule.get("pretokenizers") or rule.get("normalizers") or rule.get("processors") or []
+    return [inner for part in parts for inner in _rules(part)] if rule["type"] == "Sequence" else [rule]
+
+
+def first_of_every_text(description: Description) -> str | None:
+    """The spelling of the token that the post-processor puts before a text, or None."""
+    for rule in _rules(description.get("post_processor")):
+        first, *_ = [*(rule.get("single") or []), {}] if rule["type"] == "TemplateProcessing" else [{}]
+        if "SpecialToken" in first:
+            return str(first["SpecialToken"]["id"])
+    return None
+
+
+def joins_only_known_tokens(description: Description) -> bool:
+    """Whether two texts become the ids of both, one after the other, if no token can be made across their seam."""
+    model = description["model"]
+    marked = model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
+    return model.get("type") in ("BPE", "Unigram") and not marked
 
 
 def named_eos(folder: Path) -> str | None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from chatwright import console, disk
-from chatwright.checkpoint import Checkpoint, newest_checkpoint, read_config, read_json, read_weights
+from chatwright.checkpoint import Checkpoint, newest_checkpoint, read_json
 from chatwright.errors import ConfigError
 from chatwright.train.run_folder import RunFolder
 
@@ -60,7 +60,7 @@ def load(run: RunFolder, policy: Checkpoint, optimizer: torch.optim.Optimizer, s
         console.warn(
             f"resuming elsewhere ({'; '.join(changed)}): the result will be close, but not the same bit for bit"
         )
-    policy.model.load_hf(read_weights(folder, read_config(folder)))
+    policy.restore(folder)
     _load_optimizer(policy.model, optimizer, folder / "resume" / "optimizer.safetensors")
     return Progress(**state["progress"])
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from chatwright import console, disk
 from chatwright.checkpoint import checkpoints, step_of
+from chatwright.checkpoint.places import CONFIG, is_adapter
 from chatwright.errors import ConfigError, DiskFull, NoCheckpoint
 
 
@@ -30,7 +31,7 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run reached its end: the result is written last."""
-        return self.result.exists() and (self.model / "config.json").exists()
+        return self.result.exists() and ((self.model / CONFIG).exists() or is_adapter(self.model))
 
     @contextmanager
     def locked(self, *, resume: bool) -> Iterator[None]:

@@ -21,6 +21,32 @@ class Optim(Group):
     )
 
 
+class Lora(Group):
+    """Low-rank adapters (Hu et al., 2021): the model stays as it is, and two small matrices beside each large one learn."""
+
+    rank: int | None = Field(
+        default=None, ge=1, le=10_000, description="of the adapter; given, only the adapter learns"
+    )
+    alpha: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="the adapter counts alpha / rank times; 2 × rank if not given",
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of what the adapter reads, while it learns")
+    targets: list[str] = Field(
+        default=["all-linear"], min_length=1, description="matrices that get an adapter, by the end of their names"
+    )
+    rslora: bool = Field(default=False, description="alpha / sqrt(rank) instead (Kalajdzievski, 2023)")
+    dora: bool = Field(default=False, description="learn the length of each row apart (Liu et al., 2024)")
+    plus: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="learning rate of B over that of A (LoRA+, Hayou et al., 2024)",
+    )
+
+
 class TrainSettings(Settings):
     """What a training verb is given; the verb adds the model and the data."""
 
@@ -65,4 +91,23 @@ class TrainSettings(Settings):
     proofs: Literal["strict", "warn"] = Field(
         default="strict", description="a red proof ends with exit code 6, or only warns"
     )
+    checkpointing: bool = Field(
+        default=False, description="keep less while learning and compute it again: less memory, a third more time"
+    )
     optim: Optim = Optim()
+
+
+class TuneSettings(TrainSettings):
+    """What a verb is given that goes on with a trained model: all of it, or an adapter beside it."""
+
+    model: str = Field(description="a hub id (also user/name@REVISION), a model folder or a run folder")
+    template: str | None = Field(
+        default=None, description="plain, chatml, alpaca or FILE.jinja; the model's own if it has one, else plain"
+    )
+    load_in: Literal["4bit", "8bit"] | None = Field(
+        default=None, description="hold the frozen model in this precision (QLoRA); needs --lora.rank"
+    )
+    context: int | None = Field(
+        default=None, ge=2, description="stretch the model's window to so many tokens before training"
+    )
+    lora: Lora = Lora()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from chatwright import config, console, disk
-from chatwright.checkpoint import Checkpoint, checkpoints, read_config, read_json, read_weights
+from chatwright.checkpoint import Checkpoint, checkpoints, read_json
 from chatwright.data.loader import Batch
 from chatwright.data.split import Splits
 from chatwright.errors import ConfigError, DataError, NoCheckpoint
@@ -22,7 +22,8 @@ from chatwright.generate.sampling import Sampling
 from chatwright.models.device import device_of, dtype_of
 from chatwright.objectives.protocol import Objective
 from chatwright.text.records import Conversation
-from chatwright.train import resume, sanity
+from chatwright.train import card, resume, sanity
+from chatwright.train.card import Card
 from chatwright.train.run_folder import RunFolder
 from chatwright.train.settings import TrainSettings
 from chatwright.train.signals import Signals
@@ -91,7 +92,7 @@ def _stored(job: Job, folder: RunFolder) -> StageResult:
     stored = read_json(folder.result)
     resume.check_settings(folder, stored.get("settings", {}), _identity(job))
     console.note(f"{folder.path} is finished: this is its result")
-    job.policy.model.load_hf(read_weights(folder.model, read_config(folder.model)))
+    job.policy.restore(folder.model)
     return StageResult(
         folder.path,
         job.policy,
@@ -172,7 +173,7 @@ class _Stage:
 
     def _check_room(self) -> None:
         """Weights and two moments of AdamW in fp32 for each checkpoint, one more while it is written, and the model."""
-        plan, parameters = self.trainer.schedule, sum(p.numel() for p in self.trainer.module.parameters())
+        plan, parameters = self.trainer.schedule, self.job.policy.model.trained_size
         count = min(self.job.settings.keep + 1, math.ceil(plan.steps / plan.save_every))
         self.folder.check_room(4 * parameters * (3 * count + 1))
 
@@ -219,7 +220,7 @@ class _Stage:
         except NoCheckpoint as error:
             console.warn(f"{error}; it was the best validation, and the result is the last step instead")
             return
-        self.job.policy.model.load_hf(read_weights(best, read_config(best)))
+        self.job.policy.restore(best)
         self.folder.log(f"the result is step {step}, the best validation")
 
     def _describe(self) -> None:
@@ -235,9 +236,8 @@ class _Stage:
         losses = {split: self._losses(split) for split in self.data}
         seconds = time.perf_counter() - self.began
         metadata = self._metadata(seconds, losses)
-        job.policy.save(self.folder.model, metadata=metadata, card=_card(job, metadata))
-        vocabulary = job.policy.model.config.vocab_size
-        proof = sanity.proof(checks["start_loss"], vocabulary, checks["gradient_difference"], moved, job.loaded)
+        job.policy.save(self.folder.model, metadata=metadata, card=self._card(metadata))
+        proof = sanity.proof(checks, job.policy, moved, job.loaded)
         result = StageResult(
             self.folder.path,
             job.policy,
@@ -252,6 +252,10 @@ class _Stage:
         disk.write_json(self.folder.result, stored)
         return result
 
+    def _card(self, metadata: Mapping[str, Any]) -> str:
+        chat, adapter = self.job.policy.own_template, self.job.policy.adapter is not None
+        return card.text(Card(self.folder.path.name, self.folder.model, metadata, chat, adapter))
+
     def _metadata(self, seconds: float, losses: Mapping[str, LossReport]) -> dict[str, Any]:
         job, progress = self.job, self.trainer.progress
         return {
@@ -265,20 +269,9 @@ class _Stage:
             "learning_rate": job.settings.lr,
             "batch_size": job.settings.batch_size * job.settings.accumulate,
             "seed": job.settings.seed,
-            "model_parameters": sum(p.numel() for p in self.trainer.module.parameters()),
+            "model_parameters": job.policy.model.size,
+            "trained_parameters": job.policy.model.trained_size,
             "validation_loss": losses["validation"].loss if "validation" in losses else None,
             "training_seconds": round(seconds, 1),
             "chatwright_version": version("chatwright"),
         }
-
-
-def _card(job: Job, metadata: Mapping[str, Any]) -> str:
-    """The model card that the hub shows."""
-    base = f"base_model: {job.policy.origin}\n" if job.policy.origin else ""
-    rows = "\n".join(
-        f"| {name.replace('_', ' ')} | {value} |" for name, value in metadata.items() if value not in (None, "")
-    )
-    return (
-        f"---\nlibrary_name: transformers\npipeline_tag: text-generation\n{base}---\n\n# {Path(job.settings.out).name}\n\n"
-        f"Trained with chatwright, stage `{job.verb}`.\n\n| | |\n|---|---|\n{rows}\n"
-    )

@@ -24,7 +24,7 @@ from chatwright.objectives.protocol import Objective
 from chatwright.train import optim, resume
 from chatwright.train.resume import Progress
 from chatwright.train.run_folder import RunFolder
-from chatwright.train.settings import TrainSettings
+from chatwright.train.settings import TrainSettings, TuneSettings
 from chatwright.train.signals import Interrupted, Signals
 
 
@@ -77,13 +77,14 @@ class Trainer:
     """Trains the policy of its setup in place."""
 
     def __init__(self, setup: Setup) -> None:
-        assert isinstance(setup.policy.model, nn.Module)
         self.policy, self.objective, self.settings = setup.policy, setup.objective, setup.settings
         self.schedule, self.run_folder, self.hooks = setup.schedule, setup.run, setup.hooks
         self.device, self.dtype, self.identity = setup.device, setup.dtype, setup.identity
         self.module: nn.Module = setup.policy.model
         self.module.to(self.device).train()
-        self.optimizer = optim.build(self.module, self.settings.lr, self.settings.optim)
+        setup.policy.model.checkpointing = self.settings.checkpointing
+        plus = self.settings.lora.plus if isinstance(self.settings, TuneSettings) else 1.0
+        self.optimizer = optim.build(self.module, self.settings.lr, self.settings.optim, plus=plus)
         # fp16 has 5 bits of exponent: without scaling, small gradients would vanish
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.progress = Progress()
@@ -163,7 +164,7 @@ class Trainer:
         if self._saved == self.progress:
             return
         self.progress.loss_scale = self.scaler.state_dict() if self.scaler.is_enabled() else None
-        if not all(torch.isfinite(parameter).all() for parameter in self.module.parameters()):
+        if not all(torch.isfinite(one).all() for one in self.module.parameters() if one.requires_grad):
             raise NotFinite(
                 f"step {self.progress.step} made a weight infinite or NaN, so it is not saved; the checkpoint before "
                 "it stands. Lower --lr"
@@ -199,7 +200,7 @@ class Trainer:
                 "Lower --lr, or look at the data with `chatwright check`"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["times"]
         self.scaler.step(self.optimizer)  # fp16: left out, and the scale lowered, where the scaled gradient overflowed
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,47 @@
+"""The adapters of one chat: each read once, and switched without reading the model again."""
+
+from pathlib import Path
+
+from chatwright.errors import ConfigError
+from chatwright.generate.chatbot import Chatbot
+
+NONE = "none"  # the base alone
+
+
+class Adapters:
+    """What a chatbot can speak through. `active` is the name of what it speaks through now."""
+
+    def __init__(self, chatbot: Chatbot) -> None:
+        self._chatbot = chatbot
+        own = chatbot.checkpoint
+        self._known = {NONE: own.without_adapter()}
+        self.active = NONE
+        if own.adapter is not None:
+            self.active = _short(own.origin)
+            self._known[self.active] = own
+
+    @property
+    def names(self) -> list[str]:
+        """In the order in which they were read, the base alone first."""
+        return list(self._known)
+
+    def use(self, name: str) -> str:
+        """Switches to a known adapter, or to one that is read from a folder or the hub first; returns its name.
+
+        Raises ConfigError or DataError for an adapter that is none or belongs to another base; nothing then changes.
+        """
+        short = name if name in self._known else _short(name)
+        if name not in self._known:
+            if short in self._known and self._known[short].origin != name:
+                raise ConfigError(f"there is an adapter {short!r} already, from {self._known[short].origin}")
+            if short not in self._known:
+                self._known[short] = self._chatbot.checkpoint.with_adapter(name)
+        self._chatbot.switch(self._known[short])
+        self.active = short
+        return short
+
+
+def _short(origin: str) -> str:
+    """`runs/pirate/model` -> `pirate`."""
+    path = Path(origin)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name

@@ -1,0 +1,35 @@
+"""JSON files of a model folder: read with a sentence for each way to be broken, written the same way every time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from chatwright import hub
+from chatwright.errors import DataError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; DataError names the file when it is missing or is none."""
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not valid JSON ({error})") from None
+    if not isinstance(contents, dict):
+        raise DataError(f"{path} holds {type(contents).__name__}, not a JSON object")
+    return contents
+
+
+def write_json(path: Path, contents: Any) -> None:
+    path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def stay_inside(folder: Path) -> None:
+    """Raises DataError for a link in a model folder that leads out of it; a hub cache links into its own repository."""
+    root = folder.resolve()
+    # the blobs of a repository may be links into those that all repositories of the cache share
+    allowed = [root.parents[1], root.parents[2] / "blobs"] if hub.is_cache(root) else [root]
+    for entry in folder.iterdir():
+        if entry.is_symlink() and not any(entry.resolve().is_relative_to(place) for place in allowed):
+            raise DataError(f"{entry} is a link out of its folder, to {entry.resolve()}; put the file itself there")

@@ -1,0 +1,1 @@
+"""What a model can be turned into for other programs: one file each, with `write(checkpoint, out)`."""

@@ -1,0 +1,10 @@
+"""A whole Hugging Face folder, the adapter folded in: what transformers, vLLM and the converters of other formats read."""
+
+from pathlib import Path
+
+from chatwright.checkpoint import Checkpoint
+
+
+def write(checkpoint: Checkpoint, out: Path) -> None:
+    """Writes the folder whole or not at all, in the checkpoint's `save_dtype`. Raises DiskFull."""
+    checkpoint.merged().save(out)
