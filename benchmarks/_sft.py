@@ -193,7 +193,7 @@ def prompts(data: Path) -> list[dict[str, str]]:
     for record in source.gather(str(data)).records:
         assert isinstance(record, Conversation)
         pieces = list(LAYOUTS["alpaca"].pieces(record))
-        start = next(place for place, piece in enumerate(pieces) if piece.answer)
+        start = next(place for place, piece in enumerate(pieces) if piece.cut)
         prompt = "".join(piece.text for piece in pieces[:start])
         found.append({"prompt": prompt, "completion": pieces[start].text})
     return found

@@ -233,6 +233,15 @@ def test_chat_tokens_that_a_base_has_but_never_learned_are_trained_without_a_cop
     assert_equal(ours(run), logits_of(peft_model(run / "model")))
 
 
+def test_a_base_with_the_masks_of_old_files_takes_an_adapter(place: Path, tmp_path: Path) -> None:
+    """Those of one number have no first row."""
+    weights = tensors(base(tmp_path / "base"))
+    masks = {f"transformer.h.{layer}.attn.masked_bias": torch.tensor(-1e4) for layer in (0, 1)}
+    save_file(weights | masks, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    run = sft(tmp_path / "base", place / "data.jsonl", tmp_path / "run", lora_rank=2, steps=1)
+    assert torch.isfinite(ours(run)).all()
+
+
 def test_a_run_that_was_moved_finds_its_base_beside_it(runs: Runs, tmp_path: Path) -> None:
     run = runs(template="chatml")
     for inside in ("", "model", "checkpoints/step-000003"):
@@ -408,7 +417,9 @@ def several(runs: Runs, bases: Bases, place: Path) -> dict[str, Path]:
         found[link.name] = link
     grown = found["seed0"] / "base"
     found["rowless"] = place / "rowless"
-    found["rowless"].symlink_to(sft(grown, place / "data.jsonl", place / "rowless-run", lora_rank=2, lora_dora=True))
+    found["rowless"].symlink_to(
+        sft(grown, place / "data.jsonl", place / "rowless-run", template="plain", lora_rank=2, lora_dora=True)
+    )
     return found
 
 
@@ -420,9 +431,10 @@ def test_an_adapter_that_was_switched_to_answers_as_if_it_alone_were_loaded(
     logits, replies = ({name: how(one) for name, one in alone.items()} for how in (now, reply))
     assert len(set(replies.values())) == 3
     session = session_of(several["seed0"], load_in=load_in)
+    assert reply(session) == replies["seed0"]
     without = Checkpoint.load(several["seed0"] / "base", template="chatml", load_in=load_in)
     base_logits = ours(without)
-    for name in ("seed1", "none", "rowless", "seed0", "rowless", "none", "seed1", "seed1", "seed0", "none"):
+    for name in ("rowless", "none", "seed0", "seed1", "none", "rowless", "seed1", "seed1", "rowless", "seed0", "none"):
         known = name in session.adapters.names
         told = line(session, f"/adapter {name if known else several[name]}")
         assert told == ("The base alone answers." if name == "none" else f"The adapter {name} answers.")
@@ -432,7 +444,31 @@ def test_an_adapter_that_was_switched_to_answers_as_if_it_alone_were_loaded(
         else:
             assert torch.equal(now(session), logits[name])
             assert reply(session) == replies[name]
-    assert line(session, "/adapter") == "* none\n  seed0\n  seed1\n  rowless"
+            assert session.chatbot.engine.stop_ids == alone[name].chatbot.engine.stop_ids
+    assert line(session, "/adapter") == "* none\n  seed0\n  rowless\n  seed1"
+
+
+def test_the_chat_verb_reads_more_adapters_and_answers_through_its_own(several: dict[str, Path]) -> None:
+    asked = {"prompt": "What is 3 and 3?", "temperature": 0, "max_tokens": 16, "device": "cpu"}
+    for name, other in (("seed0", "seed1"), ("seed1", "rowless")):
+        alone = reply(session_of(several[name]))
+        given = {"model": str(several[name]), "adapters": [str(several[other])], **asked}
+        assert commands.run("chat", given)["reply"] == alone.strip()
+
+
+def test_two_adapters_may_lie_in_folders_of_the_same_name(runs: Runs, bases: Bases) -> None:
+    first, second = runs(), runs("gpt2", "dora")
+    session = session_of(bases())
+    for told, run in (
+        ("out", first),
+        (second, second),
+        ("out", f"{first}/"),
+        ("out", first / "model"),
+        (second, second),
+    ):
+        assert line(session, f"/adapter {run}") == f"The adapter {told} answers."
+        assert torch.equal(now(session), ours(first if told == "out" else second))
+    assert session.adapters.names == ["none", "out", str(second)]
 
 
 def test_a_whole_base_takes_adapters_too(runs: Runs, bases: Bases) -> None:

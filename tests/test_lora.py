@@ -18,9 +18,10 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from chatwright.errors import ConfigError, DataError
 from chatwright.models import lora
+from chatwright.models.dropout import kept
 from chatwright.models.gpt2 import GPT2
 from chatwright.models.lora import LoraConfig, LoraLinear, LowRank
-from chatwright.models.low_rank import LowRankProduct, kept
+from chatwright.models.low_rank import LowRankProduct
 from chatwright.models.quant import KINDS, Quantised, quantise
 from chatwright.models.token_rows import TokenRows
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from chatwright.errors import ConfigError
+from chatwright.checkpoint import find
 from chatwright.generate.chatbot import Chatbot
 
 NONE = "none"  # the base alone
@@ -31,11 +31,10 @@ class Adapters:
         Raises ConfigError or DataError for an adapter that is none or belongs to another base; nothing then changes.
         """
         short = name if name in self._known else _short(name)
-        if name not in self._known:
-            if short in self._known and self._known[short].origin != name:
-                raise ConfigError(f"there is an adapter {short!r} already, from {self._known[short].origin}")
-            if short not in self._known:
-                self._known[short] = self._chatbot.checkpoint.with_adapter(name)
+        if short != name and short in self._known and find(self._known[short].origin) != find(name):
+            short = name  # two folders may end in the same word
+        if short not in self._known:
+            self._known[short] = self._chatbot.checkpoint.with_adapter(name)
         self._chatbot.switch(self._known[short])
         self.active = short
         return short

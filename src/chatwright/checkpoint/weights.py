@@ -51,7 +51,7 @@ class Weights(Mapping[str, Tensor]):
 
     def first(self, name: str, count: int) -> Tensor:
         """The first numbers of a tensor, or of its first row, without reading the rest."""
-        row: Tensor = self._files[name].get_slice(name)[0:1]
+        row: Tensor = self._files[name].get_slice(name)[0:1] if self.shape(name) else self[name]
         return row.flatten()[:count]
 
     def dtype(self, name: str) -> str:

@@ -7,6 +7,7 @@ SHARED = (
     "config",
     "decoder",
     "device",
+    "dropout",
     "llama_config",
     "lora",
     "low_rank",

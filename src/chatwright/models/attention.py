@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chatwright.models.cache import KVCache
+from chatwright.models.dropout import DroppedAttention
 
 
 @dataclass
@@ -99,7 +100,7 @@ def attention(
     H may be a multiple of H': then each key-value head serves H / H' query heads next to each other (Ainslie et al.,
     2023). `scale` multiplies the products of queries and keys; 1 / sqrt(D) if None.
     """
-    if query.requires_grad and query.device.type == "cpu" and query.dtype == torch.bfloat16:
+    if query.requires_grad and query.device.type == "cpu" and query.dtype == torch.bfloat16 and not dropout:
         # forward and backward of the CPU kernel take 1.2 to 2.5 times as long in bf16 as in fp32 (benchmarks/attention.py)
         with torch.autocast("cpu", enabled=False):
             wide = (query.float(), key.float(), value.float())
@@ -123,6 +124,10 @@ def _grouped(query: Tensor, key: Tensor, value: Tensor, attend: Attend, how: tup
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, attend: Attend, how: tuple[float, float | None]) -> Tensor:
     dropout, scale = how
+    if dropout and query.device.type == "cpu":
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        y: Tensor = DroppedAttention.apply(query, key, value, attend.mask, dropout, scale)  # type: ignore[no-untyped-call]
+        return y
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=attend.mask, dropout_p=dropout, is_causal=attend.is_causal, scale=scale
     )

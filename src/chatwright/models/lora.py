@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from chatwright.errors import ConfigError, DataError
-from chatwright.models.low_rank import Base, LowRankProduct, frozen, kept, matrix, unquantised
+from chatwright.models.dropout import kept
+from chatwright.models.low_rank import Base, LowRankProduct, frozen, matrix, unquantised
 from chatwright.models.token_rows import TokenRows
 from chatwright.registry import suggestion
 
@@ -117,8 +118,7 @@ class LowRank(nn.Module):
 
     def _beside(self, base: Base, x: Tensor, keep: Tensor | None, scaling: float) -> Tensor:
         A, B = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)
-        y: Tensor = LowRankProduct.apply(x, A, B, keep, base, scaling)  # type: ignore[no-untyped-call]
-        return y
+        return LowRankProduct.apply(x, A, B, keep, base, scaling)  # type: ignore[no-any-return, no-untyped-call]
 
     @torch.no_grad()
     def _length(self, base: Base) -> Tensor:

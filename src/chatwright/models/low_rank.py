@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from chatwright.models.quant import Quantised
 
 Base = nn.Linear | Quantised  # the layers that can have an adapter
-CHANCES = 1 << 16  # a share of dropout is rounded to one of so many
 
 
 class LowRankProduct(torch.autograd.Function):
@@ -71,18 +70,6 @@ def unquantised(base: Base) -> nn.Linear:
     plain.weight = nn.Parameter(base.dequantised, requires_grad=False)
     plain.register_parameter("bias", base.bias)
     return plain.train(base.training)
-
-
-def kept(x: Tensor, share: float) -> tuple[Tensor, float]:
-    """What dropout keeps: True with the probability 1 - share in x's shape, and the factor that makes up for the rest.
-
-    From torch's own generator, as in F.dropout, but a 64-bit draw is enough for four: F.dropout takes as long as a tenth
-    of the layer's product, this a fiftieth.
-    """
-    dropped = min(round(share * CHANCES), CHANCES - 1)
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(1 << 63), None)
-    chances = words.view(torch.int16)[: x.numel()].view(x.shape)
-    return chances >= dropped - CHANCES // 2, CHANCES / (CHANCES - dropped)
 
 
 def _slices(base: Base, dtype: torch.dtype) -> Iterable[tuple[slice, Tensor]]:

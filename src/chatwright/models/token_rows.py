@@ -28,9 +28,7 @@ class TokenRows(nn.Module):
             raise ConfigError(f"the token ids to train are {list(indices)}; give one or more, each once")
         self.register_buffer("indices", torch.tensor(indices, device=weight.device))
         self.register_buffer("before", weight.detach()[self.indices].clone(), persistent=False)  # (n, C)
-        self.rows = nn.Parameter(
-            self.before.float().clone()
-        )  # (n, C); a clone, for .float() of fp32 is the same memory
+        self.rows = nn.Parameter(self.before.float().clone())  # (n, C); .float() of fp32 alone is the same memory
 
     @torch.no_grad()
     def write(self, weight: Tensor) -> None:

@@ -65,12 +65,14 @@ def load(run: RunFolder, policy: Checkpoint, optimizer: torch.optim.Optimizer, s
     return Progress(**state["progress"])
 
 
-def check_settings(run: RunFolder, had: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def check_settings(run: RunFolder, had: Mapping[str, Any], settings: Mapping[str, Any], group: str = "") -> None:
     """Raises ConfigError naming the first setting that a run had otherwise."""
-    for name in settings:
-        if had.get(name) != settings[name]:
+    for name, value in settings.items():
+        if isinstance(value, dict) and isinstance(had.get(name), dict):
+            check_settings(run, had[name], value, f"{group}{name}.")
+        elif had.get(name) != value:
             raise ConfigError(
-                f"{run.path} was trained with {name} {had.get(name)!r}, not {settings[name]!r}; "
+                f"{run.path} was trained with {group}{name} {had.get(name)!r}, not {value!r}; "
                 "resume with the settings it had, or give another --out"
             )
 
