@@ -1,6 +1,6 @@
 """What each size costs to fine-tune here: peak memory and tokens a second of real SFT steps, by method.
 
-    python benchmarks/sizes.py instructions.json [--steps 3] [--only gpt2-xl:4bit] [--json]
+    python benchmarks/sizes.py instructions.json [--steps 2] [--only gpt2-xl:4bit] [--json]
 
 Random weights in the published shapes, GPT-2's vocabulary, the Alpaca layout, 4 rows of 256 tokens a step. `full` trains
 everything, `lora` an adapter of rank 8 beside a frozen base in bf16, `4bit` one beside NF4 (QLoRA); `+` recomputes
@@ -9,6 +9,7 @@ activations (--checkpointing). Each in its own process, whose memory at the high
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -18,8 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _sft import ROWS, WARM, WINDOW, vocabulary
+from _sft import ROWS, WINDOW, vocabulary
 
+WARM = 1  # step that is not counted
 METHODS: dict[str, dict[str, Any]] = {
     "full": {},
     "full+": {"checkpointing": True},
@@ -30,10 +32,10 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 TABLE = {
     "gpt2": ("full", "lora", "4bit"),
-    "gpt2-medium": ("full", "full+", "lora", "4bit"),
+    "gpt2-medium": ("full", "lora", "4bit"),
     "gpt2-large": ("full+", "lora", "4bit"),
-    "gpt2-xl": ("lora+", "4bit", "4bit+"),
-    "llama-1b": ("lora+", "4bit", "4bit+"),
+    "gpt2-xl": ("lora+", "4bit+"),
+    "llama-1b": ("lora+", "4bit+"),
 }
 
 
@@ -43,7 +45,7 @@ def main() -> None:
     default = os.environ.get("CHATWRIGHT_TEST_DATA")
     place = Path(default) / "instructions.json" if default else None
     parser.add_argument("data", nargs="?", type=Path, default=place, help="JSON rows of instruction, input, output")
-    parser.add_argument("--steps", type=int, default=3, help="steps that are counted")
+    parser.add_argument("--steps", type=int, default=2, help="steps that are counted")
     parser.add_argument("--only", action="append", default=[], help="SIZE or SIZE:METHOD; may be given several times")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     for hidden in ("--one", "--model", "--out"):
@@ -96,7 +98,8 @@ def take_steps(given: argparse.Namespace) -> dict[str, Any]:
         make(Path(given.model), given.out, vocabulary(given.data))
         return {}
     from chatwright import commands
-    from chatwright.train import stage, trainer
+    from chatwright.evals.loss import LossReport
+    from chatwright.train import sanity, stage, trainer
 
     steps: list[tuple[float, int]] = []
     sizes: dict[str, int] = {}
@@ -109,6 +112,10 @@ def take_steps(given: argparse.Namespace) -> dict[str, Any]:
             sizes.update(parameters=self.policy.model.size, trained=self.policy.model.trained_size)
             return row
 
+        def validate(self, batches: Any) -> LossReport:  # the steps are measured, and nothing beside them
+            return LossReport(math.nan, math.nan, math.nan, math.nan, 0)
+
+    sanity.gradient_difference = lambda *_: 0.0
     stage.Trainer = Timed  # type: ignore[misc]
     count = given.steps + WARM
     never = {"save_every": count, "eval_every": count, "sample_every": count, "eval_batches": 1, "compare": False}

@@ -286,7 +286,9 @@ def paste() -> None:
         text = page.read_text(encoding="utf-8")
         for block in blocks(page):
             if block.file.startswith("src/"):
-                text = text.replace(block.text, (ROOT / block.file).read_text(encoding="utf-8"))
+                fence = f"```{' '.join(block.info)}\n"  # an empty block alone would be found everywhere
+                contents = (ROOT / block.file).read_text(encoding="utf-8")
+                text = text.replace(f"{fence}{block.text}```", f"{fence}{contents}```")
         if text != page.read_text(encoding="utf-8"):
             page.write_text(text, encoding="utf-8")
 

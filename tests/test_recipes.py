@@ -12,6 +12,7 @@ from chatwright.commands.sft import Settings
 from chatwright.data.spec import parse
 
 FOLDER = Path(__file__).parent.parent / "recipes"
+OTHERS = ("instruction-tuning", "lora-pythia-410m", "oasst-gpt2-medium", "qlora-gpt2-xl")
 RECIPES = sorted(FOLDER.glob("*.yaml"))
 # the road's recipes: conversations (None: all of them), steps, epochs
 ULTRACHAT = {
@@ -50,7 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_roads_recipes_are_there() -> None:
-    assert {one.stem for one in RECIPES} == {*ULTRACHAT, "instruction-tuning", "oasst-gpt2-medium"}
+    assert {one.stem for one in RECIPES} == {*ULTRACHAT, *OTHERS}
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

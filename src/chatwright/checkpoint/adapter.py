@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from chatwright.checkpoint.files import read_json, stay_inside, write_json
+from chatwright.checkpoint.files import read_json, save_tensors, stay_inside, write_json
 from chatwright.checkpoint.places import ADAPTER, find
 from chatwright.checkpoint.weights import FLOATS, Weights
 from chatwright.errors import ConfigError, DataError
@@ -140,7 +139,7 @@ def write(model: Decoder, adapter: Adapter, folder: Path, dtype: torch.dtype = t
     state = {f"{PREFIX}{name}": tensor for name, tensor in lora.state(model, adapter.name).items()}
     state |= {f"{PREFIX}{place}{ROWS}": trained.rows.detach() for place, trained in _rows(model).items()}
     tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in sorted(state.items())}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    save_tensors(tensors, folder / WEIGHTS)
     indices = {place.rpartition(".")[2]: trained.indices.tolist() for place, trained in _rows(model).items()}
     write_json(folder / ADAPTER, _described(model, adapter, indices))
 

@@ -1,8 +1,13 @@
-"""JSON files of a model folder: read with a sentence for each way to be broken, written the same way every time."""
+"""Files of a model folder: JSON read with a sentence for each way to be broken, all written the same way every time."""
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
 
 from chatwright import hub
 from chatwright.errors import DataError
@@ -23,6 +28,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, contents: Any) -> None:
     path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """A safetensors file, for whoever may read what this user writes; the library makes it for the owner alone."""
+    # more metadata than this would be written in a random order, and equal runs would differ in their bytes
+    save_file(dict(tensors), path, metadata={"format": "pt"})
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def stay_inside(folder: Path) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from chatwright import registry
-from chatwright.checkpoint.files import read_json, stay_inside, write_json
+from chatwright.checkpoint.files import read_json, save_tensors, stay_inside, write_json
 from chatwright.errors import DataError
 
 WEIGHTS = "model.safetensors"
@@ -110,8 +109,7 @@ def write_weights(
     for number, names in enumerate(groups, start=1):
         file = WEIGHTS if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
         tensors = {name: weights[name].to("cpu", dtype).contiguous() for name in names}
-        # more metadata than this would be written in a random order, and equal runs would differ in their bytes
-        save_file(tensors, folder / file, metadata={"format": "pt"})
+        save_tensors(tensors, folder / file)
         place.update(dict.fromkeys(names, file))
     if len(groups) == 1:
         return

@@ -6,6 +6,7 @@ Both read the original's own answers; where their next tokens differ, the origin
 import torch
 
 from chatwright.checkpoint import Checkpoint
+from chatwright.errors import ConfigError
 from chatwright.evals import prompts
 from chatwright.evals.proofs import Proof
 from chatwright.generate.chatbot import Chatbot
@@ -19,7 +20,10 @@ def proof(original: Checkpoint, exported: Checkpoint, dtype: str) -> Proof:
     """Greedy answers to the classic prompts, compared token by token; `dtype` is the precision that was written."""
     bot = Chatbot(original, device="cpu")
     asked = [prompt.history([]) for prompt in prompts.default()]
-    answers = bot.replies(asked, Sampling(max_tokens=TOKENS))
+    try:
+        answers = bot.replies(asked, Sampling(max_tokens=TOKENS))
+    except ConfigError as error:
+        return Proof("export", "not run", f"The classic prompts cannot be asked: {error}.")
     exported.model.eval()
     compared = differing = apart = 0
     largest = 0.0

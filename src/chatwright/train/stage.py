@@ -30,7 +30,7 @@ from chatwright.train.signals import Signals
 from chatwright.train.trainer import Hooks, Schedule, Setup, Trainer
 
 # settings that may differ between a run and its resumption, because they do not change the weights
-FREE = {"out", "resume", "json", "save_every", "keep", "sample_every", "proofs", "device", "compare"}
+FREE = {"out", "resume", "json", "save_every", "keep", "sample_every", "proofs", "device", "compare", "checkpointing"}
 FINAL = 3  # times --eval-batches are measured of each split before the first step and after the last
 LIVE_TOKENS = 40  # of a sample shown while training
 
