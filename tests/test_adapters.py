@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +41,14 @@ from chatwright import commands, registry
 from chatwright.chat import slash
 from chatwright.chat.session import Session
 from chatwright.checkpoint import Checkpoint, load_text
+from chatwright.checkpoint import model as checkpoint_model
 from chatwright.commands import _cli
 from chatwright.errors import ChatwrightError, ConfigError, RedProof
+from chatwright.evals import proofs, reexport
 from chatwright.export import hf
 from chatwright.generate.chatbot import Chatbot
 from chatwright.generate.sampling import Sampling
+from chatwright.models import lora
 from chatwright.text import template as templates
 
 pytestmark = [
@@ -521,6 +526,94 @@ def test_an_adapter_that_does_not_fit_is_refused_and_nothing_changes(
         assert torch.equal(now(session), ours(several["seed1"]))
 
 
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        (templates.load("chatml").to_jinja(tiny_tokenizer()), "lacks '<|im_start|>' of its template chatml"),
+        ("{{ messages[0].content }}", "template"),
+        ("{% if %}", "template"),
+    ],
+)
+def test_an_adapter_whose_template_cannot_be_spoken_is_refused_and_nothing_changes(
+    template: str, says: str, runs: Runs, tmp_path: Path
+) -> None:
+    shutil.copytree(runs("gpt2", "dora") / "model", tmp_path / "wrong")
+    (tmp_path / "wrong" / "chat_template.jinja").write_text(template)
+    session = session_of(runs())
+    before, answer = now(session), reply(session)
+    with pytest.raises(ConfigError, match=says):
+        line(session, f"/adapter {tmp_path / 'wrong'}")
+    assert (session.adapters.names, session.adapters.active) == (["none", "out"], "out")
+    assert lora.names(session.chatbot.checkpoint.model) == ["default"]
+    assert torch.equal(now(session), before)
+    assert reply(session) == answer
+
+
+def test_a_switch_to_what_cannot_end_an_answer_leaves_the_former_adapter(runs: Runs) -> None:
+    chatbot = Chatbot.load(runs(), device="cpu")
+    former, engine, before = chatbot.checkpoint, chatbot.engine, ours(chatbot.checkpoint)
+    endless = replace(former.with_adapter(runs("gpt2", "dora")), template=templates.load("chatml"))
+    with pytest.raises(ConfigError, match="needs the special token"):
+        chatbot.switch(endless)
+    assert chatbot.checkpoint is former
+    assert chatbot.engine is engine
+    assert torch.equal(ours(former), before)
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def cache(folder: Path, start: Path, revision: str = "main") -> Path:
+    """The cache of the hub's client as it is once it has fetched the base `someone/base`."""
+    repo = folder / "models--someone--base"
+    shutil.copytree(start, repo / "snapshots" / COMMIT)
+    (repo / "refs").mkdir()
+    (repo / "refs" / revision).write_text(COMMIT)
+    return folder
+
+
+@pytest.mark.parametrize("revision", [None, "dev"])
+def test_an_adapter_without_a_fingerprint_is_held_against_its_base_in_the_cache_of_the_hub(
+    revision: str | None,
+    bases: Bases,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made_by_peft(bases(), tmp_path / "theirs")
+    change(base_model_name_or_path="someone/base", revision=revision)(tmp_path / "theirs")
+    monkeypatch.setattr("chatwright.hub.download", asks_nobody)
+    session = session_of(bases())
+    before = now(session)
+    for name, start in {"same": bases(), "other": bases(seed=8), "none": None, "half": bases(seed=9)}.items():
+        place = tmp_path / name
+        if start is not None:
+            cache(place, start, revision or "main")
+        if name == "half":
+            next(place.rglob("model.safetensors")).unlink()
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place))
+        session = session_of(bases())
+        capsys.readouterr()
+        if name == "other":
+            with pytest.raises(ConfigError, match="was trained on another someone/base"):
+                line(session, f"/adapter {tmp_path / 'theirs'}")
+            assert torch.equal(now(session), before)
+            continue
+        line(session, f"/adapter {tmp_path / 'theirs'}")
+        assert differs(now(session), before)
+        said = capsys.readouterr().err
+        if name == "same":
+            assert said == ""
+        else:
+            assert "warning" in said
+            assert "was made for someone/base" in said
+            assert str(bases()) in said
+
+
+def asks_nobody(name: str) -> Path:
+    raise AssertionError(f"the hub is asked for {name}")
+
+
 # Bad folders
 
 
@@ -583,6 +676,24 @@ def reshaped(part: str, *shape: int, dtype: torch.dtype = torch.float32) -> Dama
     return weights(lambda found: found.update({first(found, part): torch.zeros(shape, dtype=dtype)}))
 
 
+def hollow(folder: Path) -> None:
+    """Nothing but one number for every layer, of an unknown kind, and a rank that no tensor has."""
+    change(r=10_000)(folder)
+    found = {name.partition(".lora_")[0]: torch.zeros(1) for name in load_file(folder / ADAPTER) if ".lora_" in name}
+    save_file({f"{path}.lora_x": tensor.clone() for path, tensor in found.items()}, folder / ADAPTER)
+
+
+def in_tokenizer_config(template: str) -> Damage:
+    """Where older tools keep it."""
+
+    def damage(folder: Path) -> None:
+        (folder / "chat_template.jinja").unlink()
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps({**read(path), "chat_template": template}))
+
+    return damage
+
+
 widened = reshaped("h.1.mlp.c_fc.lora_B", 65, 4)
 
 
@@ -632,6 +743,12 @@ def test_the_good_adapter_loads(adapter: Path, runs: Runs) -> None:
         (extra("lora_C"), "lora_C"),
         (weights(lambda found: found.update({"h.0.lora_A.weight": torch.zeros(4, 16)})), "no adapter in PEFT's layout"),
         (extra("bias"), "bias"),
+        (extra("lora_embedding_A"), "lora_embedding_A"),
+        (extra("lora_magnitude_vector"), "lora_magnitude_vector.weight', which has no place there"),
+        (hollow, "lora_x"),
+        (lambda folder: os.truncate(folder / CONFIG, 65 * 2**20), "has 65 MB"),
+        (put("chat_template.jinja", " " * 2**21), "a chat template has less than 1,048,576"),
+        (in_tokenizer_config(" " * 2**21), "a chat template has less than 1,048,576"),
         (widened, "(65, 4)"),
         (reshaped("lora_A", 4, 16, 1), "(4, 16, 1)"),
         (reshaped("lora_A", 0), "(0,)"),
@@ -744,6 +861,7 @@ def test_the_worst_take_no_memory(tmp_path: Path) -> None:
     made_by_peft(tmp_path / "base", tmp_path / "good", target_modules="all-linear", trainable_token_indices=[7])
     bad = {
         "rank": change(r=10_000),
+        "hollow": hollow,
         "rows": rows(list(range(10**6))),
         "one row": rows([10**12]),
         "header": put(ADAPTER, "\xff" * 64),
@@ -807,7 +925,9 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(
     for words, says in (
         ([str(bases()), "--to", "adapter", "--out", str(tmp_path / "a")], "has no adapter"),
         ([str(runs()), "--out", str(tmp_path / "full")], "is there already"),
-        ([str(runs()), "--out", str(tmp_path / "file")], "is there already"),
+        ([str(runs()), "--out", str(tmp_path / "file")], "is a file; give a folder"),
+        (["no-such-model", "--out", str(tmp_path / "file" / "x")], "file is a file; give a folder"),
+        ([str(tmp_path / "none"), "--out", str(tmp_path / "full")], "is not empty; give a new folder"),
         ([str(runs()), "--out", str(tmp_path / "a"), "--to", "pickle"], "pickle"),
         ([str(runs()), "--out", str(tmp_path / "a"), "--save-dtype", "fp8"], "fp8"),
     ):
@@ -822,8 +942,8 @@ def test_the_proof_is_red_when_a_weight_was_written_wrong(
 ) -> None:
     write = hf.write
 
-    def damaged(checkpoint: Checkpoint, out: Path) -> None:
-        write(checkpoint, out)
+    def damaged(checkpoint: Checkpoint, out: Path, metadata: Mapping[str, Any] | None) -> None:
+        write(checkpoint, out, metadata)
         found = load_file(out / "model.safetensors")
         found["transformer.h.1.mlp.c_fc.weight"] = found["transformer.h.1.mlp.c_fc.weight"].roll(1, dims=0)
         save_file(found, out / "model.safetensors", metadata={"format": "pt"})
@@ -833,3 +953,90 @@ def test_the_proof_is_red_when_a_weight_was_written_wrong(
         exported(runs(), tmp_path / "out")
     warned = commands.run("export", {"model": str(runs()), "out": str(tmp_path / "warned"), "proofs": "warn"})
     assert warned["proofs"] == {"export": "red"}
+    for out in ("out", "warned"):
+        assert [one.state for one in proofs.load(tmp_path / out) if one.name == "export"] == ["red"]
+
+
+def test_an_export_keeps_what_its_run_wrote_down(runs: Runs, bases: Bases, tmp_path: Path) -> None:
+    """With a card, the licence of the base, the run's proofs beside its own, and still a folder that others read."""
+    run, licence = runs(), bases() / "LICENSE"
+    licence.write_text("Do as you like.")
+    try:
+        out = exported(run, tmp_path / "merged")
+    finally:
+        licence.unlink()
+    was, now_known = read(run / "model" / "training_metadata.json"), read(out / "training_metadata.json")
+    assert was.pop("base_fingerprint")
+    assert now_known == was
+    assert [one.name for one in proofs.load(out)] == [*(one.name for one in proofs.load(run)), "export"]
+    assert (out / "LICENSE").read_text() == "Do as you like."
+    card = (out / "README.md").read_text()
+    assert "library_name: transformers" in card
+    assert "| export | 🟢 green |" in card
+    assert_equal(logits_of(transformers_model(out)), ours(run))
+    adapter = exported(run, tmp_path / "adapter", to="adapter")
+    assert read(adapter / "training_metadata.json") == read(run / "model" / "training_metadata.json")
+    assert "library_name: peft" in (adapter / "README.md").read_text()
+    (run / "model" / "README.md").write_text("# My own words")
+    assert (exported(run, tmp_path / "own") / "README.md").read_text() == "# My own words"
+
+
+def test_an_export_that_is_stopped_is_left_as_one_that_is_not_proven(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reexport, "proof", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        exported(runs(), tmp_path / "out")
+    assert proofs.any_red(proofs.load(tmp_path / "out"))
+
+
+def test_a_red_export_stays_red_when_it_is_exported_again(runs: Runs, tmp_path: Path) -> None:
+    out = exported(runs(), tmp_path / "out")
+    proofs.write(out, [proofs.Proof("export", "red", "Another token.")])
+    again = exported(out, tmp_path / "again")
+    assert [one.state for one in proofs.load(again)] == ["red", "green"]
+
+
+def test_an_export_holds_two_models_at_most(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, make = runs(), checkpoint_model._skeleton
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    counts = []
+
+    def counted(*given: Any) -> Any:
+        alive.add(made := make(*given))
+        counts.append(len(alive))
+        return made
+
+    monkeypatch.setattr(checkpoint_model, "_skeleton", counted)
+    for to in ("hf", "adapter"):
+        exported(run, tmp_path / to, to=to)
+    assert counts == [1, 1, 2] * 2
+
+
+def test_a_model_whose_own_template_is_refused_is_exported_under_another(
+    bases: Bases, runs: Runs, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(bases(template="chatml"), model)
+    (model / "chat_template.jinja").write_text("{% for")
+    with pytest.raises(ConfigError, match="template"):
+        exported(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    out = exported(model, tmp_path / "out", template="chatml")
+    assert Checkpoint.load(out).template.name == "chatml"
+    with pytest.raises(ConfigError, match=r"the template chatml needs tokens .* --to hf writes the whole model"):
+        exported(foreign(runs(), bases(), tmp_path / "foreign"), tmp_path / "adapter", to="adapter", template="chatml")
+    assert not (tmp_path / "adapter").exists()
+
+
+def foreign(run: Path, base: Path, folder: Path) -> Path:
+    """The adapter of a run as another program leaves it, on a base without chat tokens."""
+    state = {name: one for name, one in tensors(run / "model").items() if "lora_" in name}
+    folder.mkdir()
+    save_file(state, folder / ADAPTER)
+    told = read(run / "model" / CONFIG) | {"base_model_name_or_path": str(base), "trainable_token_indices": None}
+    (folder / CONFIG).write_text(json.dumps(told))
+    return folder

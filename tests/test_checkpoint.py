@@ -158,6 +158,18 @@ def test_a_folder_of_transformers_loads_with_equal_tensors_and_keeps_its_keys(
     )
 
 
+def test_what_a_foreign_config_says_of_its_type_and_its_code_is_not_said_of_ours(tmp_path: Path) -> None:
+    foreign(tmp_path / "m")
+    stale = {"torch_dtype": "float16", "auto_map": {"AutoModelForCausalLM": "modeling_own.Own"}}
+    path = tmp_path / "m" / "config.json"
+    path.write_text(json.dumps({**read(path), **stale}))
+    Checkpoint.load(tmp_path / "m", quiet=True).save(tmp_path / "saved")
+    config = read(tmp_path / "saved" / "config.json")
+    assert not config.keys() & stale.keys()
+    assert config["dtype"] == "float32"
+    assert config["summary_type"] == "cls_index"
+
+
 def test_fp16_weights_the_first_names_and_old_causal_masks_load(tmp_path: Path) -> None:
     weights = foreign(tmp_path)
     old = {name.removeprefix("transformer."): weight.half() for name, weight in weights.items()}

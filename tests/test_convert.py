@@ -379,6 +379,24 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_lone_file_is_read_whatever_lies_beside_it_but_no_link_out_of_its_folder(tmp_path: Path) -> None:
+    model, arguments = book()
+    old = tmp_path / "old"
+    old.mkdir()
+    torch.save({"model_state_dict": model.state_dict()}, old / "model.pth")
+    tiny_tokenizer().save(old)
+    (tmp_path / "outside.json").write_text(json.dumps(arguments))
+    for name in ("notes.txt", "other.json", "last.pt", "LICENSE"):
+        (old / name).symlink_to(tmp_path / "outside.json")
+    assert convert(old / "model.pth", tmp_path / "new", heads=2)["context_length"] == 32
+    for name in ("config.json", "special_tokens_map.json", "link.pth"):
+        (old / name).symlink_to(tmp_path / "outside.json")
+        file = "link.pth" if name == "link.pth" else "model.pth"
+        with pytest.raises(ConfigError, match=rf"{name} is a link out of its folder"):
+            convert(old / file, tmp_path / "newer", heads=2)
+        (old / name).unlink()
+
+
 # ---- pickles: read without running anything, and never larger than they are
 
 

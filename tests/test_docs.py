@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from chatwright import config, registry
+from chatwright.chat import slash
 from chatwright.commands import _cli
 from chatwright.tasks import primer
 from chatwright.text.records import Record
@@ -222,6 +223,12 @@ def test_every_verb_is_in_the_readme_and_in_the_reference() -> None:
             verb for verb in registry.names("commands") if verb.replace("_", "-") not in re.findall(r"[\w-]+", text)
         ]
         assert not missing, f"{page.name} does not name {missing}"
+
+
+def test_every_command_of_the_conversation_is_in_the_reference() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    names = [name for name, command in slash.COMMANDS.items() if command.help != "the same"]
+    assert not [name for name in names if f"`/{name}`" not in text]
 
 
 def test_every_verb_is_run_by_some_chapter() -> None:

@@ -88,6 +88,13 @@ def test_models_are_loaded_by_id_and_revision_without_pickles(hub: Hub, cache: P
     assert not any(one.endswith("pytorch_model.bin") for one in hub.asked)
 
 
+def test_a_repository_of_pickles_names_the_way_to_read_it(hub: Hub, tmp_path: Path) -> None:
+    done = run(hub, tmp_path, "-m", "chatwright", "generate", "someone/pickled", "hi")
+    assert done.returncode == 2
+    way = "hf download someone/pickled --local-dir DIR, then chatwright convert DIR --out NEW"
+    assert way in " ".join(done.stderr.split())
+
+
 def test_chat_fetches_a_model_and_needs_no_hub_the_next_time(hub: Hub, tmp_path: Path) -> None:
     words = ["-m", "chatwright", "chat", "someone/tiny-gpt2", "-p", "hi", "--max-tokens", "5", "--seed", "1"]
     first = run(hub, tmp_path, *words)

@@ -14,6 +14,7 @@ from hub_server import TOKEN, Fault, Hub, Program, commit, run, serve, start
 from safetensors.torch import save_file
 from tiny_models import tiny_checkpoint
 
+from chatwright import commands
 from chatwright.checkpoint import Checkpoint
 from chatwright.evals import proofs
 from chatwright.evals.proofs import Proof
@@ -162,6 +163,45 @@ def test_a_pushed_run_is_there_whole_and_answers_as_it_does_here(
     assert there == here, answers.stderr
     assert lora_there == lora_here != base
     assert here[1] == "chatml"
+
+
+def test_nothing_private_goes_out_with_a_model(hub: Hub, made: Path, pushed: Push) -> None:
+    """Neither files that only look like a model's, nor where on this machine it was made."""
+    private = ["credentials.json", "my_config.json", "prompts.jinja", "trainer_state.json", "vocab.secret"]
+    for name in private:
+        (made / "model" / name).write_text('{"key": "secret"}')
+    (made / "model/LICENSE").write_text("Do as you like.")
+    known = {"base_model": "/home/me/gpt2", "dataset": "../../my/chats.jsonl", "more": {"from": ["~/x", "a/b"]}}
+    (made / "model/training_metadata.json").write_text(json.dumps({**known, "seed": 1}))
+    (done,) = pushed({"model": "runs/mine", "repo": "someone/mine"})
+    served = hub.folders["models/someone/mine"]
+    assert done["left_out"] == private
+    assert names(served) == {*SENT, "LICENSE"}
+    told = {"base_model": "gpt2", "dataset": "chats.jsonl", "more": {"from": ["x", "a/b"]}, "seed": 1}
+    assert json.loads((served / "training_metadata.json").read_text()) == told
+    assert not [path for path in served.iterdir() if b"/home" in path.read_bytes() or b"../.." in path.read_bytes()]
+
+
+def test_an_export_is_pushed_with_the_card_of_its_run_and_a_red_one_is_not(
+    hub: Hub, made: Path, tmp_path: Path, pushed: Push
+) -> None:
+    (made / "model/NOTICE").write_text("By me.")
+    commands.run("export", {"model": str(made), "out": str(tmp_path / "exports/model")})
+    (done,) = pushed({"model": "exports/model", "repo": "someone/mine"})
+    served = hub.folders["models/someone/mine"]
+    assert names(served) == {*SENT, "NOTICE"}
+    assert done["left_out"] == ["proofs.json", "report/"]
+    assert done["proofs"] == {"mask": "green", "stop": "warning", "export": "not run"}
+    read_card((served / "README.md").read_text())
+    proofs.write(made, [Proof("mask", "red", "Nothing is learned.")])
+    for out in ("red", "red-again"):  # from the run, then from the export
+        model = made if out == "red" else tmp_path / "red"
+        commands.run("export", {"model": str(model), "out": str(tmp_path / out)})
+    tried = ["red", "red-again", "runs/mine/checkpoints/step-000010", "runs/mine/model"]
+    for refused in pushed(*({"model": name, "repo": "someone/new"} for name in tried)):
+        assert "the proof 'mask' of" in refused["error"]
+        assert refused["code"] == 6
+    assert "models/someone/new" not in hub.folders
 
 
 def trained_adapter(hub: Hub, tmp_path: Path) -> None:

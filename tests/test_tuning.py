@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -151,7 +152,9 @@ def test_what_was_trained_is_what_the_folder_holds(
     monkeypatch.setattr(stage, "run", lambda job: trained.append(run(job)) or trained[0])
     out = tune(start=bases(template=None), **more)
     load_in = "bf16" if "dtype" in more else more.get("load_in")
-    assert torch.equal(ours(trained[0].policy), ours(out, load_in=load_in))
+    found = Checkpoint.load(out, quiet=True, load_in=load_in)
+    found.model.matrix_dtype = trained[0].policy.model.matrix_dtype  # of the run; a model for talking may take bf16
+    assert torch.equal(ours(trained[0].policy), ours(found))
 
 
 def test_the_base_keeps_every_byte_and_checkpoints_hold_the_adapter_alone(bases: Bases, tune: Tune) -> None:
@@ -333,6 +336,54 @@ def test_resuming_a_finished_run_gives_its_result_without_training(
     assert {name.partition("/")[0] for name in changed} <= {".lock", "report", "proofs.json"}
 
 
+NEWER = ("lora", "load_in", "context", "checkpointing", "template")  # settings that the first version did not have
+
+
+def aged(path: Path, *names: str) -> None:
+    """A file as an earlier version wrote it, without the settings that it did not know."""
+    found = read(path)
+    for name in names:
+        *groups, last = name.split(".")
+        settings = found["settings"]
+        for group in groups:
+            settings = settings[group]
+        settings.pop(last, None)
+    path.write_text(json.dumps(found))
+
+
+def test_a_finished_run_of_an_earlier_version_is_read_again(bases: Bases, place: Path, tmp_path: Path) -> None:
+    more = given(bases(), place / "data.jsonl", tmp_path / "run")
+    with undrawn():
+        first = commands.run("sft", more)
+        aged(tmp_path / "run" / "result.json", *NEWER)
+        assert commands.run("sft", {**more, "resume": True}) == first
+        with pytest.raises(ConfigError, match=r"lora\.rank None, not 4"):
+            commands.run("sft", {**more, "resume": True, "lora.rank": 4})
+        with pytest.raises(ConfigError, match="context None, not 300"):
+            commands.run("sft", {**more, "resume": True, "context": 300})
+
+
+@pytest.mark.parametrize(("rank", "missing"), [(None, NEWER), (4, ("lora.plus", "lora.dora", "load_in", "context"))])
+def test_an_interrupted_run_of_an_earlier_version_goes_on(
+    rank: int | None, missing: tuple[str, ...], tune: Tune, tmp_path: Path
+) -> None:
+    whole = tune("whole", lora_rank=rank)
+    with signalled_after(2), pytest.raises(Interrupted):
+        tune(lora_rank=rank)
+    [folder] = checkpoints(tmp_path / "run")
+    with disk.new_folder(tmp_path / "aged", manifest=True) as copy:
+        shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        aged(copy / "resume" / "state.json", *missing)
+    shutil.rmtree(folder)
+    (tmp_path / "aged").rename(folder)
+    if rank:
+        with pytest.raises(ConfigError, match=r"lora\.plus 1\.0, not 4"):
+            tune(lora_rank=rank, lora_plus=4.0, resume=True)
+    tune(lora_rank=rank, resume=True)
+    name = ADAPTER if rank else "model.safetensors"
+    assert (tmp_path / "run" / "model" / name).read_bytes() == (whole / "model" / name).read_bytes()
+
+
 def test_a_run_is_not_resumed_on_a_base_that_was_trained_on_since(tmp_path: Path, tune: Tune) -> None:
     start = base(tmp_path / "start", template="chatml")
     with signalled_after(2), pytest.raises(Interrupted):
@@ -368,6 +419,35 @@ def test_training_all_of_a_model_begins_with_its_adapter_folded_in(former: Path,
     assert differs(ours(run), ours(former / "base"))
     assert set(tensors(run / "model")) == set(tensors(former / "base"))
     assert Checkpoint.load(run).template.name == "chatml"
+
+
+def pretrained(start: Path, folder: Path, **more: Any) -> Path:
+    """A run of `pretrain` that goes on with a model; returns its folder."""
+    (folder / "text.txt").write_text("".join(f"Here it says that {i} and {i} is {2 * i}.\n\n" for i in range(60)))
+    fixed = {"steps": 2, "batch_size": 2, "seq_len": 32, "threads": 1, "dtype": "fp32", "device": "cpu"}
+    settings = {**fixed, "data": str(folder / "text.txt"), "model": str(start), "proofs": "warn", **more}
+    out = folder / f"pretrained-{settings.get('lr')}"
+    with undrawn():
+        commands.run("pretrain", {**settings, "out": str(out)})
+    return out
+
+
+def test_pretraining_goes_on_with_all_of_a_model_its_adapter_folded_in(former: Path, tmp_path: Path) -> None:
+    still, run = (pretrained(former, tmp_path, lr=lr) for lr in (1e-9, 1e-2))
+    assert_equal(ours(still), ours(former))
+    before, after = tensors(still / "model"), tensors(run / "model")
+    assert set(before) == set(after) == set(tensors(former / "base"))
+    assert not [name for name, weight in after.items() if torch.equal(weight, before[name])]
+    assert not Checkpoint.load(run, quiet=True).own_template
+
+
+@pytest.mark.parametrize("source", ["{% if %}", "{{ messages[0].content }}"])
+def test_pretraining_goes_on_with_a_model_whose_template_is_refused(source: str, tmp_path: Path) -> None:
+    start = base(tmp_path / "start", template="chatml")
+    (start / "chat_template.jinja").write_text(source)
+    with pytest.raises(ConfigError):
+        Checkpoint.load(start)
+    assert not (pretrained(start, tmp_path) / "model" / "chat_template.jinja").exists()
 
 
 @pytest.mark.parametrize("load_in", [None, "4bit"])

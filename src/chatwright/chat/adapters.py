@@ -33,10 +33,10 @@ class Adapters:
         short = name if name in self._known else _short(name)
         if short != name and short in self._known and find(self._known[short].origin) != find(name):
             short = name  # two folders may end in the same word
-        if short not in self._known:
-            self._known[short] = self._chatbot.checkpoint.with_adapter(name)
-        self._chatbot.switch(self._known[short])
-        self.active = short
+        known = self._known.get(short)
+        chosen = self._chatbot.checkpoint.with_adapter(name) if known is None else known
+        self._chatbot.switch(chosen)
+        self._known[short], self.active = chosen, short
         return short
 
 

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from chatwright.checkpoint.files import read_json, save_tensors, stay_inside, write_json
-from chatwright.checkpoint.places import ADAPTER, find
-from chatwright.checkpoint.weights import FLOATS, Weights
+from chatwright.checkpoint.places import ADAPTER, cached, find
+from chatwright.checkpoint.weights import FLOATS, Weights, fingerprint
 from chatwright.errors import ConfigError, DataError
 from chatwright.models import lora
 from chatwright.models.decoder import Decoder
 from chatwright.models.lora import LoraConfig
-from chatwright.models.quant import Quantised
 from chatwright.models.token_rows import TokenRows
 
 WEIGHTS = "adapter_model.safetensors"
@@ -92,15 +91,32 @@ def read(folder: Path) -> Adapter:
 
 def base_folder(folder: Path, adapter: Adapter) -> Path:
     """Where the base of an adapter is: in its run's own `base`, wherever that was moved to, at its path, or on the hub."""
-    inside = folder.resolve()
-    run = inside.parents[1] if inside.parent.name == "checkpoints" else inside.parent
-    if Path(adapter.base).name == "base" and (run / "base" / "config.json").is_file():
-        return run / "base"
+    if (own := _own_base(folder, adapter)) is not None:
+        return own
     try:
         remote = adapter.revision and not Path(adapter.base).exists()
         return find(f"{adapter.base}@{adapter.revision}" if remote else adapter.base)
     except ConfigError as error:
         raise ConfigError(f"{folder / ADAPTER} needs its base model: {error}") from None
+
+
+def known_fingerprint(folder: Path, adapter: Adapter) -> str:
+    """That which the adapter notes, or that of its base as it lies here; "" where the base would have to be fetched."""
+    if adapter.base_fingerprint:
+        return adapter.base_fingerprint
+    try:
+        named = Path(adapter.base)
+        place = _own_base(folder, adapter) or (named if named.is_dir() else cached(adapter.base, adapter.revision))
+        return "" if place is None else fingerprint(find(place))
+    except (ConfigError, OSError):  # a base that is not whole, or a name that no file can have
+        return ""
+
+
+def _own_base(folder: Path, adapter: Adapter) -> Path | None:
+    inside = folder.resolve()
+    run = inside.parents[1] if inside.parent.name == "checkpoints" else inside.parent
+    found = Path(adapter.base).name == "base" and (run / "base" / "config.json").is_file()
+    return run / "base" if found else None
 
 
 def attach(model: Decoder, adapter: Adapter, folder: Path) -> None:
@@ -109,13 +125,14 @@ def attach(model: Decoder, adapter: Adapter, folder: Path) -> None:
     DataError where it does not fit: it is off again then, and no other is active.
     """
     tensors = _open(folder)
-    _check_shapes(model, adapter.config, tensors, folder)
-    rows = {name: tensors[name].float() for name in tensors if name.endswith(ROWS)}
-    others = {name.removeprefix(PREFIX): tensors[name].float() for name in tensors if name not in rows}
     try:
-        lora.attach(model, adapter.config, adapter.name)
+        wanted = _wanted(model, adapter.config)
     except ConfigError as error:
         raise DataError(f"{folder} is an adapter for another base than {adapter.base}: {error}") from None
+    _check_tensors(tensors, wanted, folder)
+    rows = {name: tensors[name].float() for name in tensors if name.endswith(ROWS)}
+    others = {name.removeprefix(PREFIX): tensors[name].float() for name in tensors if name not in rows}
+    lora.attach(model, adapter.config, adapter.name)
     try:
         lora.load_state(model, others, adapter.name)
         _attach_rows(model, rows, folder)
@@ -177,20 +194,31 @@ def add_rows(model: Decoder, tokens: list[int]) -> None:
         model.head_rows = TokenRows(tokens, model.lm_head.weight)
 
 
-def _check_shapes(model: Decoder, config: LoraConfig, tensors: Weights, folder: Path) -> None:
-    """Before memory is taken for a rank that is not the tensors'."""
-    modules = dict(model.named_modules())
-    for path in config.target_modules:
-        layer = modules.get(path)
-        layer = layer.base if isinstance(layer, lora.LoraLinear) else layer
-        if isinstance(layer, nn.Linear | Quantised):
-            for kind, shape in (("A", (config.r, layer.in_features)), ("B", (layer.out_features, config.r))):
-                name = f"{PREFIX}{path}.lora_{kind}.weight"
-                if name in tensors and tensors.shape(name) != shape:
-                    raise DataError(
-                        f"{folder}: {name!r} has the shape {tensors.shape(name)}, but {shape} is asked for; "
-                        "this adapter was made for another base or another rank"
-                    )
+def _wanted(model: Decoder, config: LoraConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of an adapter, without allocating any. ConfigError for targets that are none."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path, layer in lora.targets(model, config).items():
+        base = layer.base if isinstance(layer, lora.LoraLinear) else layer
+        shapes[f"{PREFIX}{path}.lora_A.weight"] = (config.r, base.in_features)
+        shapes[f"{PREFIX}{path}.lora_B.weight"] = (base.out_features, config.r)
+        if config.use_dora:
+            shapes[f"{PREFIX}{path}.lora_magnitude_vector"] = (base.out_features,)
+    return shapes
+
+
+def _check_tensors(tensors: Weights, wanted: Mapping[str, tuple[int, ...]], folder: Path) -> None:
+    """Exactly the wanted ones, before memory is taken for layers or a rank that the file does not have."""
+    given = {name for name in tensors if not name.endswith(ROWS)}
+    missing, unknown = sorted(wanted.keys() - given), sorted(given - wanted.keys())
+    if missing or unknown:
+        says = f"holds {unknown[0]!r:.150}, which has no place there" if unknown else f"lacks {missing[0]!r}"
+        raise DataError(f"{folder} {says}; this adapter was made for another base or with other settings")
+    for name, shape in wanted.items():
+        if tensors.shape(name) != shape:
+            raise DataError(
+                f"{folder}: {name!r} has the shape {tensors.shape(name)}, but {shape} is asked for; "
+                "this adapter was made for another base or another rank"
+            )
 
 
 def _attach_rows(model: Decoder, rows: Mapping[str, Tensor], folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from chatwright import disk, hub, registry
+from chatwright import console, disk, hub, registry
 from chatwright.checkpoint import adapter as adapters
 from chatwright.checkpoint.adapter import Adapter
 from chatwright.checkpoint.files import read_json, write_json
@@ -20,6 +20,7 @@ from chatwright.checkpoint.weights import fingerprint, read_config, read_weights
 from chatwright.errors import ConfigError, DataError
 from chatwright.models import lora, quant
 from chatwright.models.decoder import Decoder
+from chatwright.models.device import dtype_of
 from chatwright.models.lora import LoraConfig
 from chatwright.models.token_rows import TokenRows
 from chatwright.text.records import Conversation
@@ -28,6 +29,7 @@ from chatwright.text.tokenizer import Tokenizer
 
 LoadIn = Literal["bf16", "8bit", "4bit"]
 GENERATION = "generation_config.json"
+STALE = ("auto_map", "torch_dtype")  # of others' config.json: code that is not copied, the type the weights had
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}  # as config.json has them
 
 
@@ -83,6 +85,12 @@ class Checkpoint:
         generation = read_json(path) if path else {}
         found = cls(model, tokenizer, chat, own, generation, str(name), adapter)
         found.folder, found.rows = base, (model.token_rows, model.head_rows)
+        missing = [token for token in chat.special_tokens if tokenizer.id_of(token) is None]
+        if missing and template is None:
+            console.warn(
+                f"the chat template of {folder} needs {missing[0]}, which its vocabulary lacks: a row is added that the model "
+                "never learned; if it was trained on that spelling as text, give another --template"
+            )
         found.learned_template = own and (template_source(text) or "").strip() == chat.to_jinja(tokenizer).strip()
         found = found.with_template(chat, own)
         if found.learned_template:
@@ -126,19 +134,20 @@ class Checkpoint:
     def with_adapter(self, name: str | Path) -> "Checkpoint":
         """Another adapter on the same model, which it becomes the active one of; tokenizer and template are its own.
 
-        Raises ConfigError for a folder that holds no adapter, or one that was made for another base.
+        Raises ConfigError for a folder that holds no adapter, or one that was made for another base or does not fit its
+        own text half; nothing then changes. Where nobody knows the base's weights, a warning names both bases.
         """
         folder = find(name)
         if not is_adapter(folder):
             raise ConfigError(f"{folder} is a whole model; an adapter is a folder with an adapter_config.json")
         read = replace(adapters.read(folder), name=f"adapter-{len(lora.names(self.model)) + 1}")
         if self.folder is not None:
-            if not read.base_fingerprint and Path(read.base).is_dir():  # other programs note no fingerprint
-                read = replace(read, base_fingerprint=fingerprint(find(read.base)))
+            read = replace(read, base_fingerprint=adapters.known_fingerprint(folder, read))
             _check_base(read, self.folder)
-        tokenizer, chat, template = self.tokenizer, self.template, self.own_template
+        tokenizer, chat, own = self.tokenizer, self.template, self.own_template
         if Tokenizer.is_in(folder):
-            tokenizer, chat, template = read_text(folder, None, quiet=True)
+            tokenizer, chat, own = read_text(folder, None, quiet=True)
+            _check_text(tokenizer, chat, own, folder)
         if tokenizer.vocab_size > self.model.config.vocab_size:
             raise ConfigError(f"{folder} has more tokens than this base has rows; it is an adapter for another base")
         self.model.set_rows(None, None)  # those of the new one replace the base's, not this one's
@@ -147,8 +156,13 @@ class Checkpoint:
         except ConfigError:
             self.activate()
             raise
+        if self.folder is not None and not read.base_fingerprint:  # other programs note none
+            console.warn(
+                f"{folder} was made for {read.base}, which is not here to be compared with {self.folder}; "
+                "if their weights differ, its answers mean nothing"
+            )
         rows = (self.model.token_rows, self.model.head_rows)
-        made = Checkpoint(self.model, tokenizer, chat, template, self.generation, str(name), read)
+        made = Checkpoint(self.model, tokenizer, chat, own, self.generation, str(name), read)
         return replace(made, rows=rows, folder=self.folder)
 
     def without_adapter(self) -> "Checkpoint":
@@ -226,7 +240,7 @@ class Checkpoint:
             "eos_token_id": end,
             "dtype": NAMES[self.save_dtype],
         }
-        return dict(sorted(config.items()))
+        return {name: config[name] for name in sorted(config) if name not in STALE}
 
     def _generation_config(self) -> dict[str, Any]:
         """The ids that end an answer live here, not in config.json: this file governs `generate`."""
@@ -247,6 +261,8 @@ def _skeleton(config: Mapping[str, Any], load_in: LoadIn | None) -> Decoder:
         model: Decoder = family.build(config)
     if load_in in ("4bit", "8bit"):
         quant.quantised_skeleton(model, load_in)
+        computed = dtype_of("auto", torch.device("cpu"))
+        model.matrix_dtype = computed if computed == torch.bfloat16 else None
     if load_in == "bf16":
         lora.freeze(model, torch.bfloat16)
         model.matrix_dtype = torch.bfloat16
@@ -258,6 +274,19 @@ def _check_same(adapter: Adapter, written: Adapter, folder: Path) -> None:
         raise ConfigError(
             f"{folder} was trained on another {adapter.base} than what lies there now; bring that back, or begin anew"
         )
+
+
+def _check_text(tokenizer: Tokenizer, template: ChatTemplate, own: bool, folder: Path) -> None:
+    """ConfigError for an adapter that cannot be talked to, because the base of a chat gets no new tokens."""
+    missing = [token for token in template.special_tokens if tokenizer.id_of(token) is None]
+    if missing:
+        raise ConfigError(
+            f"{folder} lacks {missing[0]!r} of its template {template.name} in its vocabulary, and a model that others "
+            f"speak through cannot grow; load it alone: chatwright chat {folder}"
+        )
+    if own:
+        template.check(tokenizer)
+    template.stop_ids(tokenizer)
 
 
 def _check_base(adapter: Adapter, base: Path) -> None:

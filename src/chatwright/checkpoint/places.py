@@ -33,6 +33,21 @@ def find(name: str | Path) -> Path:
     raise ConfigError(f"{path} does not exist; a model is a folder with a {CONFIG}, or a hub id such as gpt2")
 
 
+def cached(name: str, revision: str | None = None) -> Path | None:
+    """The folder of a hub id in the hub's cache, as it was when it was last fetched; the hub is not asked."""
+    from huggingface_hub import try_to_load_from_cache
+
+    whole = f"{name}@{revision}" if revision else name
+    if not hub.is_repo_id(whole):
+        return None
+    repo, wanted = hub.split(whole)
+    try:
+        found = try_to_load_from_cache(repo, CONFIG, revision=wanted)
+    except ValueError:  # the hub's client is stricter about names
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def is_adapter(folder: Path) -> bool:
     """Whether the folder holds a LoRA adapter, and not a whole model."""
     return (folder / ADAPTER).is_file() and not (folder / CONFIG).is_file()

@@ -13,6 +13,8 @@ from chatwright.text import template as templates
 from chatwright.text.template import ChatTemplate
 from chatwright.text.tokenizer import Tokenizer
 
+LARGEST_TEMPLATE = 2**20  # bytes; long ones take some 20 kB
+
 
 def load_text(name: str | Path, template: str | None = None) -> tuple[Tokenizer, ChatTemplate]:
     """Tokenizer and template of `M`, without its weights."""
@@ -47,14 +49,20 @@ def read_text(folder: Path, template: str | None, *, quiet: bool) -> tuple[Token
 
 
 def template_source(folder: Path) -> str | None:
-    """The Jinja text, from its own file or from tokenizer_config.json, where older tools keep it."""
+    """The Jinja text, from its own file or from tokenizer_config.json, where older tools keep it.
+
+    Raises DataError for one that is no text, or absurdly large.
+    """
     path = folder / "chat_template.jinja"
     if path.exists():
+        _check_size(path.stat().st_size, path)
         try:
             return path.read_bytes().decode("utf-8")  # as text, its line ends might become others
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is not UTF-8 ({error})") from None
-    return jinja_template.source_of(_described(folder))
+    source = jinja_template.source_of(_described(folder))
+    _check_size(len(source or ""), f"the chat template in {folder / 'tokenizer_config.json'}")
+    return source
 
 
 def tokenizer_config(tokenizer: Tokenizer, template: ChatTemplate | None, stop: int | None) -> dict[str, Any]:
@@ -72,6 +80,11 @@ def tokenizer_config(tokenizer: Tokenizer, template: ChatTemplate | None, stop: 
     if template is None:
         return settings
     return {**settings, **template.tokens, "chat_template": template.to_jinja(tokenizer)}
+
+
+def _check_size(size: int, what: object) -> None:
+    if size > LARGEST_TEMPLATE:
+        raise DataError(f"{what} has {size:,} bytes; a chat template has less than {LARGEST_TEMPLATE:,}")
 
 
 def _described(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from chatwright import checkpoint, console, registry
-from chatwright.checkpoint import Checkpoint
+from chatwright.checkpoint import Checkpoint, LoadIn
 from chatwright.data import source
 from chatwright.data.check import screen
 from chatwright.data.files import BadRow
@@ -140,19 +140,26 @@ def text_proofs(policy: Checkpoint, found: Screened, trained: Sequence[Conversat
     ]
 
 
-def with_start(whole: Report, settings: TuneSettings, held_out: Sequence[Record]) -> Report:
-    """The report with start and result asked the same: the classic prompts, and some of the user's own held-out ones."""
+def with_start(whole: Report, settings: TuneSettings, held_out: Sequence[Record], load_in: LoadIn | None) -> Report:
+    """The report with start and result asked the same: the classic prompts, and some of the user's own held-out ones.
+
+    Both are read anew, one after the other, their weights held as `load_in` says.
+    """
     own = [prompt(_question(record).messages) for record in held_out if isinstance(record, Conversation)]
     examination = Examination((*default_prompts(), *own[:OWN_PROMPTS]), Sampling(max_tokens=64))
     after = whole.stages[-1]
-    evaluations: list[Evaluation] = []
-    for name, place in (("start", settings.model), (after.name, str(Path(settings.out) / "model"))):
-        bot = Chatbot(Checkpoint.load(place, quiet=True, load_in=settings.load_in), device=settings.device)
-        evaluations.append(evaluate(name, bot, examination))
-    start = Stage("start", evaluations[0])
-    stages = (start, replace(after, evaluation=evaluations[1]))
-    changes = Comparison(examination, tuple(evaluations)).changes
-    return replace(whole, stages=stages, examination=examination, changes=changes)
+
+    def examined(name: str, place: str, template: str | None = None) -> Evaluation:
+        checkpoint = Checkpoint.load(place, template=template, quiet=True, load_in=load_in)
+        return evaluate(name, Chatbot(checkpoint, device=settings.device), examination)
+
+    try:
+        before = examined("start", settings.model)
+    except ConfigError:  # its own template is one that cannot be used, which is why another was given
+        before = examined("start", settings.model, settings.template)
+    evaluations = (before, examined(after.name, str(Path(settings.out) / "model")))
+    stages = (Stage("start", evaluations[0]), replace(after, evaluation=evaluations[1]))
+    return replace(whole, stages=stages, examination=examination, changes=Comparison(examination, evaluations).changes)
 
 
 def _question(conversation: Conversation) -> Conversation:

@@ -48,10 +48,12 @@ def stretching(settings: TuneSettings, policy: Checkpoint, objective: Sft, rows:
 
     Empty when --context was not given.
     """
-    if not settings.context:
+    if not settings.context or settings.resume:
         return {}
     former = Checkpoint.load(settings.model, template=settings.template, quiet=True)
     former = former.merged().with_template(former.template)
+    for one in (former, policy):
+        one.model.to(device_of(settings.device))
     window = former.model.config.context_length
     short = replace(objective, seq_len=min(window, objective.seq_len))
 
@@ -72,6 +74,12 @@ def stretching(settings: TuneSettings, policy: Checkpoint, objective: Sft, rows:
         f"{figures['loss_stretched_full_rows']:.3f} on rows of up to {objective.seq_len}"
     )
     return {"context": figures}
+
+
+def load_in(settings: TuneSettings) -> LoadIn | None:
+    """How the frozen model is held: as asked for, else in bf16 where the arithmetic is. None: in full."""
+    lower = settings.lora.rank and dtype_of(settings.dtype, device_of(settings.device)) == torch.bfloat16
+    return settings.load_in or ("bf16" if lower else None)
 
 
 def lora_config(given: Lora) -> LoraConfig:
@@ -112,18 +120,19 @@ def _adapted(settings: TuneSettings) -> Checkpoint:
     """The frozen model with a new adapter on it, its base written to the run folder if it is found nowhere else."""
     dtype = dtype_of(settings.dtype, device_of(settings.device))
     dtype = dtype if dtype == torch.bfloat16 else torch.float32
-    load_in: LoadIn | None = settings.load_in or ("bf16" if dtype == torch.bfloat16 else None)
-    found = Checkpoint.load(settings.model, template=settings.template, load_in=load_in)
+    held = load_in(settings)
+    found = Checkpoint.load(settings.model, template=settings.template, load_in=held)
     found = found.with_template(found.template)
     _stretch(found, settings)
     config = lora_config(settings.lora)
     _check_fit(settings, config, found)
     base, origin = _place(settings.model), found.origin
-    if found.changed or found.adapter:
+    # a checkpoint of a run may be deleted by that run
+    if found.changed or found.adapter or Path(base).parent.name == "checkpoints":
         del found
         folder = Path(settings.out) / "base"
         _write_base(settings, folder)
-        found = Checkpoint.load(folder, template=settings.template, quiet=True, load_in=load_in)
+        found = Checkpoint.load(folder, template=settings.template, quiet=True, load_in=held)
         found = found.with_template(found.template)
         base, found.origin = str(folder.resolve()), origin
     return found.with_lora(config, base, dtype=dtype, seed=settings.seed)

@@ -42,7 +42,7 @@ def run(settings: Settings) -> dict[str, Any]:
     from chatwright.convert.conversion import Wanted, convert
     from chatwright.convert.layouts.old import Options
 
-    _out.check(settings.out)
+    _out.check(settings.out, new=True)
     options = Options(settings.heads, settings.activation)
     report = convert(settings.old, Wanted(settings.out, settings.tokenizer, settings.config_from, options))
     for line in report.notes:

@@ -1,5 +1,6 @@
 """Trains a new model on plain text: from random weights to a base model that continues what it is given."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ class Settings(TrainSettings):
 
     data: str = Field(description="a file, a folder, a hub dataset or primer:documents")
     model: str = Field(
-        default="tiny", description="a size (tiny, small, gpt2 … gpt2-xl) or a config.json; or a base to go on with"
+        default="tiny",
+        description="a size (tiny, small, gpt2 … gpt2-xl; of other families llama-tiny, pythia-70m …) or a config.json; "
+        "or a base to go on with",
     )
     tokenizer: Path | None = Field(
         default=None, description="folder with a tokenizer.json; not needed to go on with a base"
@@ -72,7 +75,10 @@ def _base(settings: Settings) -> "tuple[Checkpoint, bool]":
         return new_model(settings.model, tokenizer, seed=settings.seed, dropout=settings.dropout), False
     if not Path(settings.model).exists() and "/" not in settings.model:
         raise ConfigError(f"--model {settings.model!r} is no size ({', '.join(sizes())}), no config.json and no folder")
-    loaded = Checkpoint.load(settings.model)
+    # documents need no template; what has learned from them is a base, an adapter that it came with folded in
+    loaded = Checkpoint.load(settings.model, template="plain", quiet=True).merged()
+    loaded = replace(loaded, own_template=False)
+    loaded.model.requires_grad_(True)  # an adapter had frozen it
     given = loaded.tokenizer if settings.tokenizer is None else checkpoint.load_tokenizer(settings.tokenizer)
     if given.fingerprint != loaded.tokenizer.fingerprint:
         raise ConfigError(f"--tokenizer {settings.tokenizer} is not the vocabulary of {settings.model}; leave it out")

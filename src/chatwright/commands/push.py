@@ -1,23 +1,19 @@
 """Uploads a model to the hub, with a card that says what it is, what was measured and how to load it.
 
-Only what makes the model is sent: never the state of a training, and nothing from outside its folder. A run with a red
-proof is refused.
+Only the files that make a model are sent, by their names, and its licence: nothing else that lies beside them, nothing
+from outside its folder, and no path of this machine. A run or an export with a red proof is refused.
 """
 
-from __future__ import annotations
-
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from chatwright import console, disk, hub
+from chatwright import console, hub
 from chatwright.config import Settings as Common
 from chatwright.errors import ConfigError, DataError, RedProof
-
-if TYPE_CHECKING:
-    from chatwright.evals.proofs import Proof
 
 POSITIONAL = ("model", "repo")
 EXAMPLES = (
@@ -25,9 +21,6 @@ EXAMPLES = (
     "chatwright push runs/mine me/my-model --private",
     'chatwright push runs/lora me/my-adapter --revision rank-8 --message "Rank 8"',
 )
-README, METADATA, ADAPTER = "README.md", "training_metadata.json", "adapter_config.json"
-TEXTS = {README, "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE"}
-STATE = {disk.MANIFEST, "trainer_state.json"}  # JSON that is about a training
 
 
 class Settings(Common):
@@ -88,51 +81,34 @@ class Parcel:
 def _packed(settings: Settings) -> Parcel:
     """What there is to send. Raises RedProof, and ConfigError for what nobody could load from the hub."""
     from chatwright.checkpoint import find
-    from chatwright.evals import proofs
-    from chatwright.train import card
+    from chatwright.commands import _provenance as provenance
 
     folder = find(settings.model)
     _check_loads(folder, settings.model)
-    run_folder = folder.parent if folder.name == "model" else folder
-    shown = proofs.load(run_folder)
-    for proof in (one for one in shown if one.state == "red"):
-        says = f"the proof {proof.name!r} of {run_folder} is red: {proof.says}"
+    found = provenance.known(settings.model, folder)
+    for proof in (one for one in found.proofs if one.state == "red"):
+        says = f"the proof {proof.name!r} of {found.run} is red: {proof.says}"
         if settings.proofs == "strict":
             raise RedProof(f"{says} Nothing is uploaded; --proofs warn uploads it all the same")
         console.warn(says)
     present = sorted(folder.iterdir())
     kept = {path.name: path for path in present if path.is_file() and _is_sent(path.name)}
     files: dict[str, Path | bytes] = {**kept}
-    if README not in kept or card.is_ours(kept[README].read_text(encoding="utf-8", errors="replace")):
-        files[README] = _card(settings, folder, run_folder, shown).encode()
+    if provenance.METADATA in kept:
+        files[provenance.METADATA] = _shareable(kept[provenance.METADATA])
+    if not found.own_card:
+        title = settings.repo.partition("/")[2]
+        files[provenance.README] = provenance.written_card(found, folder, title, repo=settings.repo).encode()
     left_out = [path.name + "/" * path.is_dir() for path in present if path.name not in files]
-    return Parcel(dict(sorted(files.items())), left_out, {proof.name: proof.state for proof in shown})
+    return Parcel(dict(sorted(files.items())), left_out, {proof.name: proof.state for proof in found.proofs})
 
 
-def _card(settings: Settings, folder: Path, run_folder: Path, shown: list[Proof]) -> str:
-    """The README.md of the repository."""
+def _shareable(metadata: Path) -> bytes:
+    """training_metadata.json, of the paths on this machine only their ends."""
     from chatwright.checkpoint import read_json
-    from chatwright.checkpoint.places import is_adapter
-    from chatwright.checkpoint.texts import template_source
     from chatwright.train import card
 
-    metadata, report = folder / METADATA, run_folder / "report" / "report.json"
-    known = read_json(metadata) if metadata.is_file() else {}
-    if not Path(settings.model).exists():  # somebody's model, from the hub
-        known = {"base_model": settings.model, **known}
-    if is_adapter(folder):
-        known = {**known, "base_model": read_json(folder / ADAPTER)["base_model_name_or_path"]}
-    whole = card.Card(
-        title=settings.repo.partition("/")[2],
-        folder=folder,
-        metadata=known,
-        chat=template_source(folder) is not None,
-        adapter=is_adapter(folder),
-        repo=settings.repo,
-        proofs=shown,
-        report=read_json(report) if report.is_file() else None,
-    )
-    return card.text(whole)
+    return (json.dumps(card.without_paths(read_json(metadata)), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _check_loads(folder: Path, name: str) -> None:
@@ -155,7 +131,7 @@ def _check_loads(folder: Path, name: str) -> None:
 
 
 def _is_sent(name: str) -> bool:
-    return name in TEXTS or (hub.is_model_file(name) and name not in STATE)
+    return hub.is_model_file(name) or hub.is_about_model(name)
 
 
 def _size(contents: Path | bytes) -> int:

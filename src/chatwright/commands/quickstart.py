@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from chatwright import config, console, disk
+from chatwright.commands import _out
 from chatwright.errors import ConfigError, RedProof
 
 POSITIONAL = ()
@@ -72,8 +73,7 @@ def run(settings: Settings) -> dict[str, Any]:
 def _settled(settings: Settings) -> Settings:
     """The settings of a run that is being continued are those in its config.yaml; a new one gets its steps now."""
     path = settings.out / "config.yaml"
-    if settings.out.exists() and not settings.out.is_dir():
-        raise ConfigError(f"--out {settings.out} is a file; give a folder")
+    _out.check(settings.out)
     if path.exists():
         earlier = config.resolve(Settings, path, flags={"json": settings.json, "out": settings.out}, verb="quickstart")
         for name in settings.model_fields_set - {"json", "out", "seconds"}:

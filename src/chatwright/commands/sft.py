@@ -68,6 +68,6 @@ def run(settings: Settings) -> dict[str, Any]:
     shown = [*training.text_proofs(policy, found, learned, result.folder / "model"), *result.proofs]
     report = training.stage_report(settings, result, "sft")
     if settings.compare:
-        report = training.with_start(report, settings, [*splits.validation, *splits.test])
+        report = training.with_start(report, settings, [*splits.validation, *splits.test], tuning.load_in(settings))
         shown.append(proofs.before_after_proof({one.name: one.evaluation for one in report.stages}))
     return {**training.conclude(settings, result, shown, report), **stretched}

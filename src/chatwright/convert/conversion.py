@@ -53,9 +53,7 @@ class Report:
 
 
 def convert(old: Path, wanted: Wanted) -> Report:
-    """Writes `wanted.out` whole or not at all. Raises ConfigError or DataError in one sentence, DiskFull."""
-    if wanted.out.is_dir() and any(wanted.out.iterdir()):
-        raise ConfigError(f"--out {wanted.out} is not empty; give a new folder")
+    """Writes `wanted.out`, whole or not at all, over what is there. Raises ConfigError or DataError in one sentence, DiskFull."""
     source = Source.find(old)
     beside = _settings(source, wanted.config_from)
     tokenizer = read_tokenizer(source, wanted.tokenizer)
@@ -137,9 +135,7 @@ def _keep(texts: Iterable[Path], config: dict[str, Any], folder: Path) -> None:
     for path in texts:
         shutil.copyfile(path, folder / path.name)
     written = read_json(folder / "config.json")
-    # the code files that auto_map names are not copied, and the numbers are no longer of the old type
-    kept = {key: value for key, value in written.items() if key not in ("auto_map", "torch_dtype")}
-    kept |= {key: config[key] for key in TOKEN_IDS if key in config}
+    kept = written | {key: config[key] for key in TOKEN_IDS if key in config}
     disk.write_json(folder / "config.json", dict(sorted(kept.items())))
 
 

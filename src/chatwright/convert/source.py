@@ -39,7 +39,7 @@ class Source:
         if old.is_file():
             if old.suffix not in PICKLES:
                 raise ConfigError(f"{old} is no {', '.join(PICKLES)} file; give the pickle, or the folder it lies in")
-            stay_inside(old.parent)
+            stay_inside(old.parent, [old])  # the folder may hold anything; what is read of it is checked then
             return cls(old, old.parent, (old,))
         if not old.is_dir():
             raise ConfigError(f"{old} does not exist; give a {', '.join(PICKLES)} file, or a folder that holds one")
@@ -50,6 +50,7 @@ class Source:
         """Those of the files that are there; DataError for one that is damaged."""
         for path in (self.folder / name for name in names):
             if path.is_file():
+                stay_inside(self.folder, [path])
                 if path.suffix == ".json":
                     read_json(path)
                 yield path
@@ -57,11 +58,13 @@ class Source:
     def settings(self) -> list[Settings]:
         """The objects of the config.json beside the pickles, then of the only other JSON file that has some."""
         beside = self.folder / "config.json"
+        stay_inside(self.folder, [beside])
         found = list(nested(str(beside), read_json(beside))) if beside.is_file() else []
         others = []
         for path in sorted(self.folder.glob("*.json")):
             if path != beside and path.is_file() and path.stat().st_size <= LARGEST_JSON:
                 try:
+                    stay_inside(self.folder, [path])
                     inside = list(nested(str(path), read_json(path)))
                 except DataError:
                     continue  # some other file, and of no use here
@@ -85,6 +88,9 @@ def read_tokenizer(source: Source, given: Path | None) -> Tokenizer:
             f"--tokenizer {given} is no folder; give one with a tokenizer.json, or with GPT-2's two files"
         )
     folder = source.folder if given is None else given
+    if given is None:
+        read = {"model", *OF_VOCABULARY[:3], *(name for pair in GPT2_FILES for name in pair)}
+        stay_inside(folder, [*folder.glob("tokenizer*.json"), *(folder / name for name in sorted(read))])
     if Tokenizer.is_in(folder) or (folder / "model").is_dir():
         return load_tokenizer(folder)
     for names in GPT2_FILES:

@@ -37,15 +37,22 @@ class Chatbot:
         return cls(Checkpoint.load(name, template=template, load_in=load_in), device=device)
 
     def switch(self, checkpoint: Checkpoint) -> None:
-        """Answers through another adapter of the same model from now on."""
+        """Answers through another adapter of the same model from now on.
+
+        Raises ConfigError for a template without an end; the former adapter then goes on.
+        """
         assert checkpoint.model is self.checkpoint.model
+        engine = self.engine
+        if checkpoint is not self.checkpoint:  # what the cache holds was computed by the former adapter
+            try:
+                stop_ids = checkpoint.stop_ids
+            except ConfigError:
+                self.checkpoint.activate()  # one that was just read is the active one already
+                raise
+            engine = Engine(checkpoint.model, checkpoint.tokenizer, stop_ids, max_batch=engine.max_batch)
         checkpoint.activate()
         checkpoint.model.to(next(checkpoint.model.embedding.parameters()).device).eval()
-        if checkpoint is not self.checkpoint:  # what the cache holds was computed by the former adapter
-            self.engine = Engine(
-                checkpoint.model, checkpoint.tokenizer, checkpoint.stop_ids, max_batch=self.engine.max_batch
-            )
-        self.checkpoint = checkpoint
+        self.checkpoint, self.engine = checkpoint, engine
 
     def reply(self, conversation: Conversation | str, sampling: Sampling = DEFAULT) -> Iterator[str]:
         """The next answer, piece by piece; the pieces joined are `last.text`. Closing the iterator stops the answer."""

@@ -5,7 +5,7 @@ enters the cache once its checksum is right.
 """
 
 from chatwright.hub.download import download
-from chatwright.hub.names import is_cache, is_model_file, is_repo_id, split
+from chatwright.hub.names import is_about_model, is_cache, is_model_file, is_repo_id, split
 from chatwright.hub.sentences import explained
 from chatwright.hub.token import token_of
 from chatwright.hub.upload import Pushed, upload
@@ -14,6 +14,7 @@ __all__ = [
     "Pushed",
     "download",
     "explained",
+    "is_about_model",
     "is_cache",
     "is_model_file",
     "is_repo_id",

@@ -56,8 +56,10 @@ def _listed(repo: str, revision: str | None) -> tuple[str, list[RemoteFile]]:
     pickles = [one.rfilename for one in found if PICKLE.fullmatch(one.rfilename)]
     wanted = [one for one in found if is_model_file(one.rfilename)]
     if pickles and not any(one.rfilename.endswith(".safetensors") for one in wanted):
+        branch = f" --revision {revision}" if revision else ""
         console.note(
-            f"{repo} has weights only as a pickle ({pickles[0]}), which is not fetched: chatwright convert reads it"
+            f"{repo} has weights only as a pickle ({pickles[0]}), which is not fetched; to convert it: "
+            f"hf download {repo}{branch} --local-dir DIR, then chatwright convert DIR --out NEW"
         )
     digests = [one.lfs.sha256 if one.lfs else one.blob_id or "" for one in wanted]
     files = [RemoteFile(one.rfilename, one.size or 0, digest) for one, digest in zip(wanted, digests, strict=True)]

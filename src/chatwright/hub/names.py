@@ -5,7 +5,14 @@ from pathlib import Path
 
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w.-]+(/[\w.-]+)*)?")
 # Only what lies at the top: the folders of a repository (onnx/, original/) hold the same again for other programs.
-_FILES = re.compile(r"(adapter_)?model(-\d+-of-\d+)?\.safetensors|[^/]+\.(json|jinja)|merges\.txt|vocab\.[^/]+")
+# An allow-list, because what is pushed is for others: beside a model may lie anything, such as keys or notes in JSON.
+_MODEL = re.compile(
+    r"(adapter_)?model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json"
+    r"|((adapter|generation|tokenizer)_)?config\.json|training_metadata\.json"
+    r"|tokenizer\.(json|model)|(special_tokens_map|added_tokens)\.json|vocab\.(json|txt)|merges\.txt"
+    r"|chat_template\.(jinja|json)"
+)
+_ABOUT = re.compile(r"README\.md|(LICENSE|NOTICE)(\.md|\.txt)?")
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 
@@ -21,8 +28,13 @@ def split(name: str) -> tuple[str, str | None]:
 
 
 def is_model_file(path: str) -> bool:
-    """Whether a file of a repository is part of a model of ours: weights, JSON, vocabulary, template; never a pickle."""
-    return _FILES.fullmatch(path) is not None
+    """Whether a file is part of a model, here or on the hub: weights, settings, vocabulary, template; never a pickle."""
+    return _MODEL.fullmatch(path) is not None
+
+
+def is_about_model(path: str) -> bool:
+    """Whether a file is for the people who use a model: its card or its licence."""
+    return _ABOUT.fullmatch(path) is not None
 
 
 def is_cache(folder: Path) -> bool:

@@ -65,6 +65,19 @@ def is_ours(readme: str) -> bool:
     return MARK in readme
 
 
+def without_paths(value: Any) -> Any:
+    """What metadata says, without the folders of somebody's machine: of a path that leaves this folder only its end."""
+    if isinstance(value, Mapping):
+        return {name: without_paths(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_paths(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    path = Path(value)
+    leaves = path.is_absolute() or ".." in path.parts or value.startswith("~")
+    return path.name if leaves else value
+
+
 def base_of(metadata: Mapping[str, Any], folder: Path) -> str:
     """The hub id that a model goes back to, through all runs between; "" where there is none, or nobody knows."""
     origin = str(metadata.get("base_model") or "")
@@ -180,11 +193,7 @@ def _training(metadata: Mapping[str, Any]) -> list[list[str]]:
 def _shown(name: str, value: Any) -> str:
     """A figure, or a name; of a path on somebody's machine only its end."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return (
-            Path(str(value)).name
-            if name in ("base_model", "dataset") and Path(str(value)).is_absolute()
-            else str(value)
-        )
+        return str(without_paths(value))
     return f"{value:,}" if isinstance(value, int) and name != "seed" else f"{value:.6g}"
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -49,11 +51,17 @@ def save(
     return folder
 
 
-def load(run: RunFolder, policy: Checkpoint, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> Progress:
+def load(
+    run: RunFolder,
+    policy: Checkpoint,
+    optimizer: torch.optim.Optimizer,
+    settings: Mapping[str, Any],
+    default: Mapping[str, Any],
+) -> Progress:
     """Puts the newest whole checkpoint into policy and optimizer. Raises NoCheckpoint; ConfigError for other settings."""
     folder = newest_checkpoint(run.path)
     state = read_json(folder / "resume" / "state.json")
-    check_settings(run, state["settings"], settings)
+    check_settings(run, state["settings"], settings, default)
     torch.set_num_threads(state["machine"]["threads"])  # sums are added up in another order by another number of them
     if state["machine"] != machine():
         changed = [f"{k} {v} is now {machine()[k]}" for k, v in state["machine"].items() if machine()[k] != v]
@@ -65,16 +73,29 @@ def load(run: RunFolder, policy: Checkpoint, optimizer: torch.optim.Optimizer, s
     return Progress(**state["progress"])
 
 
-def check_settings(run: RunFolder, had: Mapping[str, Any], settings: Mapping[str, Any], group: str = "") -> None:
-    """Raises ConfigError naming the first setting that a run had otherwise."""
+def check_settings(
+    run: RunFolder, had: Mapping[str, Any], settings: Mapping[str, Any], default: Mapping[str, Any], group: str = ""
+) -> None:
+    """Raises ConfigError naming the first setting that a run had otherwise.
+
+    One that its version did not know yet had the value that is now the default: it did what that version did.
+    """
     for name, value in settings.items():
-        if isinstance(value, dict) and isinstance(had.get(name), dict):
-            check_settings(run, had[name], value, f"{group}{name}.")
-        elif had.get(name) != value:
+        usual = default.get(name)
+        former = had.get(name, usual)
+        if isinstance(value, dict) and isinstance(former, dict):
+            check_settings(run, former, value, usual if isinstance(usual, dict) else {}, f"{group}{name}.")
+        elif former != value:
             raise ConfigError(
-                f"{run.path} was trained with {group}{name} {had.get(name)!r}, not {value!r}; "
+                f"{run.path} was trained with {group}{name} {former!r}, not {value!r}; "
                 "resume with the settings it had, or give another --out"
             )
+
+
+def defaults(settings: type[BaseModel]) -> dict[str, Any]:
+    """What every setting is that nobody gives, as a run writes it down."""
+    optional = {name: field for name, field in settings.model_fields.items() if not field.is_required()}
+    return {name: to_jsonable_python(field.get_default()) for name, field in optional.items()}
 
 
 def machine() -> dict[str, Any]:

@@ -90,7 +90,7 @@ def run(job: Job) -> StageResult:
 def _stored(job: Job, folder: RunFolder) -> StageResult:
     """What a finished run wrote down, its weights in the job's policy. ConfigError when it had other settings."""
     stored = read_json(folder.result)
-    resume.check_settings(folder, stored.get("settings", {}), _identity(job))
+    resume.check_settings(folder, stored.get("settings", {}), _identity(job), resume.defaults(type(job.settings)))
     console.note(f"{folder.path} is finished: this is its result")
     job.policy.restore(folder.model)
     return StageResult(

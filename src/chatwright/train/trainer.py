@@ -93,7 +93,8 @@ class Trainer:
 
     def restore(self) -> None:
         """Goes back to the newest whole checkpoint of the run."""
-        self.progress = resume.load(self.run_folder, self.policy, self.optimizer, self.identity)
+        default = resume.defaults(type(self.settings))
+        self.progress = resume.load(self.run_folder, self.policy, self.optimizer, self.identity, default)
         self._resumed_from, self._saved = self.progress.step, replace(self.progress)
         if self.progress.loss_scale is not None:
             self.scaler.load_state_dict(self.progress.loss_scale)
