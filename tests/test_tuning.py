@@ -39,6 +39,7 @@ from chatwright.checkpoint import Checkpoint, checkpoints
 from chatwright.commands import _cli, _tuning
 from chatwright.commands import sft as verb
 from chatwright.errors import ConfigError
+from chatwright.models.device import dtype_of
 from chatwright.objectives.sft import Sft
 from chatwright.text.records import conversation
 from chatwright.train import stage
@@ -651,3 +652,31 @@ def test_a_whole_run_of_the_command_line_ends_green(
     assert told["proofs"] == dict.fromkeys(("mask", "stop", "parity", "sanity", "before/after"), "green")
     assert (tmp_path / "run" / "report" / "loss.png").stat().st_size > 1000
     assert "adapter" in (tmp_path / "run" / "model" / "README.md").read_text().lower()
+
+
+def test_a_model_whose_own_template_is_refused_is_tuned_and_compared_under_another(
+    bases: Bases, tune: Tune, tmp_path: Path
+) -> None:
+    start = tmp_path / "shouting"
+    shutil.copytree(bases(template=None), start)
+    (start / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] | upper }}{% endfor %}")
+    with pytest.raises(ConfigError, match="--template chatml"):
+        Checkpoint.load(start, quiet=True)
+    run = tune(start=start, template="chatml", lora_rank=4, compare=True, proofs="warn")
+    assert (run / "proofs.json").exists()
+    assert (run / "report" / "index.html").exists()
+
+
+def test_an_adapter_on_a_checkpoint_of_a_run_has_a_base_of_its_own_because_that_run_may_delete_it(
+    bases: Bases, tune: Tune
+) -> None:
+    whole = tune("whole", start=bases(), lora_rank=None)
+    run = tune("adapter", start=checkpoints(whole)[-1], lora_rank=4)
+    assert read(run / "model" / "adapter_config.json")["base_model_name_or_path"] == str((run / "base").resolve())
+
+
+@pytest.mark.parametrize("load_in", ["4bit", "8bit"])
+def test_a_quantised_model_for_talking_computes_as_the_machine_does_best(bases: Bases, load_in: str) -> None:
+    lower = dtype_of("auto", torch.device("cpu")) == torch.bfloat16
+    found = Checkpoint.load(bases(), quiet=True, load_in=load_in)
+    assert found.model.matrix_dtype is (torch.bfloat16 if lower else None)

@@ -108,6 +108,6 @@ class TuneSettings(TrainSettings):
         default=None, description="hold the frozen model in this precision (QLoRA); needs --lora.rank"
     )
     context: int | None = Field(
-        default=None, ge=2, description="stretch the model's window to so many tokens before training"
+        default=None, ge=2, le=1 << 20, description="stretch the model's window to so many tokens before training"
     )
     lora: Lora = Lora()
