@@ -12,7 +12,6 @@ import torch
 
 from chatwright.checkpoint import Checkpoint
 from chatwright.data.loader import Batch
-from chatwright.data.split import Splits
 from chatwright.errors import ChatwrightError
 from chatwright.models import gpt2
 from chatwright.models.protocol import LanguageModel
@@ -88,9 +87,10 @@ def job(out: Path, *, dropout: float = 0.0, rehearse: float = 0.0, watch: Any = 
     all_of_them = conversations()
     train: Sequence[Any] = [*all_of_them[:18], *(documents() if rehearse else ())]
     objective = Probe(wanted.batch_size, wanted.seq_len, wanted.seed, rehearse, watch)
-    splits = Splits(list(train), list(all_of_them[18:21]), list(all_of_them[21:]))
-    report = {"name": "small", "fingerprint": "0"}
-    return stage.Job("sft", wanted, policy(dropout=dropout), objective, splits, report, loaded=False)
+    start = policy(dropout=dropout)
+    splits = {"train": train, "validation": all_of_them[18:21], "test": all_of_them[21:]}
+    data = {name: objective.prepare(records, start) for name, records in splits.items()}
+    return stage.Job("sft", wanted, start, objective, data, {"name": "small", "fingerprint": "0"}, loaded=False)
 
 
 def train(out: Path, **given: Any) -> stage.StageResult:

@@ -140,8 +140,10 @@ def test_an_answer_of_ten_megabytes_is_cut_and_said(
 ) -> None:
     data = tmp_path / "long.jsonl"
     data.write_text(GOOD + line(row("Say it.", "word " * 2_000_000)))
-    assert _cli.main(["check", str(data), "--model", str(whole / "model"), "--rows", "0"]) == 0
+    words = ["check", str(data), "--model", str(whole / "model"), "--rows", "0"]
+    assert _cli.main([*words, "--max-truncated-share", "1"]) == 0
     assert "end of turn lost in" in capsys.readouterr().out
+    assert _cli.main(words) == 2
 
 
 # Models

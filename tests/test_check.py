@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,10 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatwright import commands
-from chatwright.data import check
-from chatwright.data.check import Summary, analyse, analyse_words, screen
-from chatwright.data.files import BadRow
-from chatwright.data.source import gather, judge
+from chatwright.commands._cli import main
+from chatwright.data import check, source
+from chatwright.data.check import CheckReport, analyse, screen
+from chatwright.data.lessons import Text
+from chatwright.data.options import ReadOptions
+from chatwright.data.quality.look import Asked
+from chatwright.data.quality.tally import Summary
+from chatwright.data.rows import BadRow
+from chatwright.data.settings import DataSettings
 from chatwright.data.truncate import Fit, fit, fit_document, fit_record, truncate
 from chatwright.errors import DataError
 from chatwright.text import template as templates
@@ -122,29 +128,48 @@ def test_a_row_with_nothing_to_learn_is_named_by_file_and_line_and_is_never_drop
 # ---- the report
 
 
+def looked(
+    path: Path, seq_len: int | None = None, tokenizer: Tokenizer = BYTES, template: str = "chatml"
+) -> CheckReport:
+    """The report in tokens, or, without a window, in words."""
+    text = None if seq_len is None else Text(tokenizer, templates.load(template))
+    return analyse(source.open(str(path)), Asked(text, seq_len or 0))
+
+
 def test_counts_are_those_of_the_rendering_that_training_uses(tmp_path: Path) -> None:
     path = tmp_path / "chats.jsonl"
     path.write_text(rows(["Hi", "Hello!"], ["Hi", "Hello!"], ["Why?", "Because.", "Oh", "Yes."], ["Alone"]) + "oops\n")
     examples = [CHATML.render(talk, BYTES) for talk in (conversation("Hi", "Hello!"), conversation("Why?", "Because."))]
-    report = analyse(gather(str(path)), CHATML, BYTES, len(examples[1].ids))
-    assert (report.read, report.kept, report.repeated) == (5, 3, 1)
+    report = looked(path, len(examples[1].ids))
+    assert (report.read, report.kept, report.rows("duplicate")) == (5, 3, 1)
     assert report.kinds == {"Conversation": 3}
     assert report.learned.total == 2 * sum(examples[0].mask) + sum(examples[1].mask)
     assert report.lengths.most == len(CHATML.render(conversation("Why?", "Because.", "Oh", "Yes."), BYTES).ids)
     assert report.truncated == {Fit.TURNS_DROPPED: 1}
-    assert [row.line for row in report.bad] == [5, 4]
+    assert [row.line for row in report.bad] == [4, 5]
     with pytest.raises(DataError, match="2 of 5 rows"):
         report.judge()
     with pytest.raises(DataError, match="--max-bad-share"):
         report.judge(skip_bad_rows=True)
-    report.judge(skip_bad_rows=True, max_bad_share=0.4)
-    assert json.loads(json.dumps(report.as_dict()))["bad"][0].startswith(f"{path}:5: ")
+    with pytest.raises(DataError, match=r"1 of 4 conversations \(25\.0%\) do not fit .* --max-truncated-share 0\.26"):
+        report.judge(skip_bad_rows=True, max_bad_share=0.4)
+    report.judge(skip_bad_rows=True, max_bad_share=0.4, max_truncated_share=0.26)
+    found = json.loads(json.dumps(report.as_dict()))
+    assert found["bad"][1].startswith(f"{path}:5: ")
+    assert found["listed"][0] == {
+        "file": str(path),
+        "line": 4,
+        "reason": str(Fit.NOTHING_LEARNED),
+        "kind": "bad",
+        "rows": 1,
+    }
+    assert found["truncated_rows"] == [{"file": str(path), "line": 3, "reason": str(Fit.TURNS_DROPPED)}]
 
 
 def test_an_answer_that_lost_its_end_is_counted_and_placed(tmp_path: Path) -> None:
     path = tmp_path / "chats.jsonl"
     path.write_text(rows(["Hi", "Hello!"], ["Hi", "x" * 200]))
-    report = analyse(gather(str(path)), CHATML, BYTES, 60)
+    report = looked(path, 60)
     assert report.truncated == {Fit.ANSWER_CUT: 1}
     assert report.cut == (f"{path}:2",)
 
@@ -152,7 +177,7 @@ def test_an_answer_that_lost_its_end_is_counted_and_placed(tmp_path: Path) -> No
 def test_without_a_tokenizer_words_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "chats.jsonl"
     path.write_text(rows(["one two", "three four five"], ["six"]))
-    report = analyse_words(gather(str(path)))
+    report = looked(path)
     assert (report.unit, report.lengths.total, report.learned.total) == ("words", 5, 3)
     assert [row.line for row in report.bad] == [2]
 
@@ -160,7 +185,7 @@ def test_without_a_tokenizer_words_are_counted(tmp_path: Path) -> None:
 def test_prompts_that_two_files_share_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(rows(["One?", "a"], ["Two?", "b"]))
     (tmp_path / "b.jsonl").write_text(rows([" two? ", "c"], ["Three?", "d"]))
-    report = analyse_words(gather(str(tmp_path)))
+    report = looked(tmp_path)
     assert list(report.overlaps.values()) == [1]
 
 
@@ -189,6 +214,21 @@ def tokenizer(tmp_path: Path) -> str:
     return str(tmp_path / "tokenizer")
 
 
+Verb = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Verb:
+    """`run` in this process, which is quicker."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run_here(*words: str) -> subprocess.CompletedProcess[str]:
+        code = main(["check", *words])
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+
+    return run_here
+
+
 def test_the_verb_shows_what_is_learned_with_and_without_colour(tmp_path: Path, tokenizer: str) -> None:
     path = tmp_path / "chats.jsonl"
     path.write_text(rows(["Say é [bold] \x1b[31m", "Hello ☃!"]))
@@ -207,15 +247,15 @@ def test_the_verb_shows_what_is_learned_with_and_without_colour(tmp_path: Path, 
     assert "\x1b[31m" not in coloured.stdout
 
 
-def test_bad_rows_are_listed_by_file_and_line_and_end_with_2(tmp_path: Path) -> None:
+def test_bad_rows_are_listed_by_file_and_line_and_end_with_2(tmp_path: Path, verb: Verb) -> None:
     path = tmp_path / "chats.jsonl"
     path.write_text(rows(*[["Hi", "Hello!"]] * 199) + "oops\n")
-    done = run(str(path), "--rows", "0")
+    done = verb(str(path), "--rows", "0")
     assert done.returncode == 2
     assert f"{path}:200: is not JSON" in done.stdout
     assert done.stderr.count(f"{path}:200") == 1
-    assert run(str(path), "--rows", "0", "--skip-bad-rows").returncode == 0
-    asked = run(str(path), "--json")
+    assert verb(str(path), "--rows", "0", "--skip-bad-rows").returncode == 0
+    asked = verb(str(path), "--json")
     assert asked.returncode == 2
     found = json.loads(asked.stdout)
     assert (found["read"], found["kept"], found["exit_code"]) == (200, 199, 2)
@@ -231,7 +271,7 @@ def test_the_same_from_python_gives_the_report(
     result = commands.run("check", settings | {"against": "primer#5"})
     assert (result["kept"], result["format"], result["unit"]) == (3, "alpaca", "tokens")
     assert result["splits"] == {"train": 1, "validation": 1, "test": 1}
-    assert result["against"] == {"primer#5": 0}
+    assert result["against"] == {"the primer's problems": 0, "primer#5": 0}
     assert capsys.readouterr().out == ""
     mapped = run(str(path), "--columns", "{instruction: question}", "--rows", "1")
     assert mapped.returncode == 0, mapped.stderr
@@ -241,9 +281,140 @@ def test_the_same_from_python_gives_the_report(
 
 def test_real_instructions_with_gpt2_s_own_vocabulary(test_data: Path) -> None:
     gpt2 = Tokenizer.from_gpt2_files(test_data / "gpt2-encoder.json", test_data / "gpt2-vocab.bpe")
-    dataset = gather(str(test_data / "instructions.json"))
-    report = analyse(dataset, templates.load("plain"), gpt2, 1024)
-    judge(dataset.report)
+    report = looked(test_data / "instructions.json", 1024, gpt2, "plain")
     report.judge()
     assert (report.kept, report.truncated, report.bad) == (1100, {}, ())
     assert report.learned.total > 10_000
+
+
+def test_the_window_is_the_one_that_training_has(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    path.write_text(rows(["Hi", "Hello!"]))
+    needed = len(CHATML.render(conversation("Hi", "Hello!"), BYTES).ids) - 1  # the line end after the end of turn
+    assert looked(path, needed - 1).truncated == {}  # seq_len predictions of one id more
+    assert looked(path, needed - 2).truncated == {Fit.ANSWER_CUT: 1}
+
+
+# ---- leaving rows out
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    """A file with something for most filters: 30 good rows, and 6 others."""
+    talks = [[f"What is number {k}?", f"It is the number {k}, and {k * k} is its square."] for k in range(30)]
+    others = [talks[3], ["Alone"], ["Go on", "I like it. " * 9], ["What is the capital of France?", "Paris."]]
+    path = tmp_path / "chats.jsonl"
+    path.write_text(rows(*talks, *others, ["Hi", "Hello!\nUser: you?"]) + "oops\n")
+    return path
+
+
+def test_what_each_filter_would_leave_out_is_counted_and_shown_with_what_to_do(messy: Path, verb: Verb) -> None:
+    done = verb(str(messy), "--rows", "0", "--skip-bad-rows", "--max-bad-share", "0.1")
+    assert done.returncode == 0, done.stderr
+    shown = [line.split()[:3] for line in done.stdout.splitlines()]
+    for name in ("contaminated", "duplicate", "no_answer", "repetitive", "speaks_for_user"):
+        assert ["*", name, "1"] in shown, done.stdout
+    assert ["other_format", "0", "text"] in shown
+    assert f"{messy}:31: says exactly what {messy}:4 says" in done.stdout
+    assert "read      36: 34 used, 2 bad" in done.stdout
+    assert "--fix clean.jsonl" in done.stdout.partition("what to do")[2]
+
+
+def test_the_clean_version_is_written_with_a_list_of_the_rest_and_passes_where_the_data_did_not(
+    messy: Path, verb: Verb
+) -> None:
+    out = messy.with_name("clean.jsonl")
+    assert verb(str(messy), "--json").returncode == 2
+    done = verb(str(messy), "--json", "--fix", str(out))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["fix"] == {
+        "kept": 30,
+        "dropped": 6,
+        "out": str(out),
+        "list": str(messy.with_name("clean.dropped.jsonl")),
+    }
+    dropped = [json.loads(line) for line in messy.with_name("clean.dropped.jsonl").read_text().splitlines()]
+    reasons = {one["line"]: one["filter"] for one in dropped}
+    assert reasons == {
+        31: "duplicate", 32: "no_answer", 33: "repetitive", 34: "contaminated", 35: "speaks_for_user", 36: "bad_row",
+    }  # fmt: skip
+    assert dropped[1]["records"] == [{"messages": [{"role": "user", "content": "Alone"}]}]
+    again = json.loads(verb(str(out), "--json").stdout)
+    assert (again["read"], again["kept"], again["bad"]) == (30, 30, [])
+    assert {name: one["rows"] for name, one in again["filters"].items() if one["chosen"] and one["rows"]} == {}
+    second = verb(str(messy), "--fix", str(out))
+    assert second.returncode == 2
+    assert f"--fix: {out} exists; give another name, or replace it with --overwrite" in second.stderr
+    assert verb(str(messy), "--fix", str(out), "--overwrite", "--filters", "none").returncode == 0
+    assert len(out.read_text().splitlines()) == 34  # what cannot be used is never written
+
+
+def test_the_clean_version_is_judged_in_place_of_the_data(tmp_path: Path, tokenizer: str) -> None:
+    path, out = tmp_path / "data" / "chats.jsonl", tmp_path / "clean.jsonl"
+    path.parent.mkdir()
+    path.write_text(rows(["Hi", "Hello!"], ["Hi", " ".join(map(str, range(60)))]))
+    words: dict[str, Any] = {
+        "data": str(path),
+        "tokenizer": tokenizer,
+        "seq_len": 60,
+        "fix": str(out),
+        "overwrite": True,
+    }
+    with pytest.raises(DataError, match="1 of 2 conversations"):
+        commands.run("check", words)
+    assert commands.run("check", words | {"filters": ["too_long"]})["fix"]["kept"] == 1
+    with pytest.raises(DataError, match="no row is left after the filters"):
+        commands.run("check", words | {"filters": ["too_long"], "seq_len": 5})
+    for inside in (path, path.parent / "other.jsonl"):
+        with pytest.raises(DataError.__mro__[1], match="is part of the data that is checked"):
+            commands.run("check", words | {"data": str(path.parent), "fix": str(inside)})
+
+
+def test_truncated_rows_above_the_limit_end_with_2(tmp_path: Path, tokenizer: str, verb: Verb) -> None:
+    path = tmp_path / "chats.jsonl"
+    path.write_text(rows(*[["Hi", f"Hello number {k}!"] for k in range(50)], ["Hi", "x" * 200]))
+    words = (str(path), "--rows", "0", "--tokenizer", tokenizer, "--seq-len", "60")
+    done = verb(*words)
+    assert done.returncode == 2
+    assert f"{path}:51: the first answer does not fit" in done.stderr
+    assert "1 of 51 conversations (2.0%) do not fit the window whole, more than the 1.0% that may be" in done.stderr
+    assert "raise --seq-len, or accept it with --max-truncated-share 0.02" in done.stderr
+    assert verb(*words, "--max-truncated-share", "0.02").returncode == 0
+
+
+def test_the_page_is_written_where_it_is_wanted(messy: Path, tokenizer: str) -> None:
+    page = messy.with_name("page.html")
+    words: dict[str, Any] = {"data": str(messy), "tokenizer": tokenizer, "html": str(page), "skip_bad_rows": True}
+    assert commands.run("check", words | {"max_bad_share": 0.1})["html"] == str(page)
+    assert "speaks_for_user" in page.read_text()
+
+
+# ---- settings of data
+
+
+def test_the_settings_of_data_have_two_spellings_and_reach_the_reader(tmp_path: Path, verb: Verb) -> None:
+    path, names = tmp_path / "qa.csv", tmp_path / "names.txt"
+    path.write_text("question,output\nWhy?,Because.\n")
+    names.write_text("\ufeff# friends\nAda\n\n Bob \n", encoding="utf-8")
+    done = verb(str(path), "--data.format", "alpaca", "--data.columns", "{instruction: question}", "--hide", str(names))
+    assert done.returncode == 0, done.stderr
+    assert "read as alpaca (instruction from 'question', output)" in done.stdout
+    given: dict[str, Any] = {"languages": ["en,de", "fr"], "tree": "3", "me": "Ada", "hide": str(names), "gap_hours": 2}
+    options = DataSettings(**(given | {"redact": {"off": True, "ner": "some/model"}})).read_options()
+    assert (options.languages, options.threads, options.format) == (("en", "de", "fr"), "3", None)
+    assert (options.chats.me, options.chats.gap_hours, options.chats.hide) == ("Ada", 2, ("Ada", "Bob"))
+    assert (options.chats.redact, options.chats.ner) == (False, "some/model")
+    assert DataSettings().read_options() == ReadOptions()
+
+
+def test_a_wrong_setting_of_data_is_one_sentence(tmp_path: Path, verb: Verb) -> None:
+    path = tmp_path / "chats.jsonl"
+    path.write_text(rows(["Hi", "Hello!"]))
+    wrong = verb(str(path), "--tree", "some")
+    assert wrong.returncode == 2
+    assert "--tree: must be best, all or a whole number from 1 up, got 'some'" in wrong.stderr
+    hidden = verb(str(path), "--hide", str(tmp_path / "none.txt"))
+    assert hidden.returncode == 2
+    assert "--hide: " in hidden.stderr
+    assert "cannot be read: No such file or directory; give a text file with one name a line" in hidden.stderr

@@ -108,7 +108,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         prepare(patch, folder)
         patch.setattr("chatwright.commands._road.DATA", ("primer:documents#400", "primer:conversations#400"))
-        small = ["--model", "config.json", "--vocab-size", "600", "--pretrain-steps", "25", "--sft-steps", "10"]
+        small = ["--model", "config.json", "--vocab-size", "1000", "--pretrain-steps", "25", "--sft-steps", "10"]
         assert _cli.main(["quickstart", *small, "--lr", "0.02", "--sft-lr", "0.02", "--out", "runs/quickstart"]) == 0
     return folder / "runs" / "quickstart"
 

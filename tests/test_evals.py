@@ -4,12 +4,14 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from chatwright import commands
 from chatwright.checkpoint import Checkpoint
+from chatwright.data.ends import answers_without_end
 from chatwright.errors import ConfigError, DataError
 from chatwright.evals import benchmark, compare, health, intervals, prompts, proofs
 from chatwright.evals.exported import Exported
@@ -369,13 +371,12 @@ def test_proofs_come_back_as_they_were_written_and_a_red_one_is_seen(tmp_path: P
 
 
 def test_the_mask_proof_is_red_without_learned_tokens_or_with_a_row_that_is_not_listed() -> None:
-    some, none = Example([1, 2, 3], [0, 1, 1]), Example([1, 2], [0, 0])
-    assert proofs.mask_proof([some, some]).state == "green"
-    assert proofs.mask_proof([none, none], listed={0, 1}).state == "red"
-    assert proofs.mask_proof([]).state == "red"
-    found = proofs.mask_proof([some, none])
+    assert proofs.mask_proof([3, 3], [2, 2]).state == "green"
+    assert proofs.mask_proof([2, 2], [0, 0], listed={0, 1}).state == "red"
+    assert proofs.mask_proof([], []).state == "red"
+    found = proofs.mask_proof([3, 2], [2, 0])
     assert (found.state, found.figures["rows_without_not_listed"]) == ("red", [1])
-    listed = proofs.mask_proof([some, none], listed={1})
+    listed = proofs.mask_proof([3, 2], [2, 0], listed={1})
     assert (listed.state, listed.figures["learned"], listed.figures["rows_without"]) == ("green", 2, 1)
 
 
@@ -397,20 +398,26 @@ class Forgetful:
 @pytest.mark.parametrize("name", ["plain", "chatml", "alpaca"])
 def test_the_stop_proof_is_red_where_the_end_of_an_answer_is_not_learned(name: str) -> None:
     tokenizer, template = tiny().tokenizer, templates.load(name)
-    good = proofs.stop_proof(TALKS, template, tokenizer)
+    forgetful: Any = Forgetful(template, tokenizer)
+
+    def counted(writing: Any) -> tuple[int, list[str]]:
+        found = [answers_without_end(one, writing.render(one, tokenizer), writing, tokenizer) for one in TALKS]
+        return sum(answers for answers, _ in found), ["talks.jsonl:1" for _, without in found for _ in range(without)]
+
+    good = proofs.stop_proof(*counted(template))
     assert (good.state, good.figures["turns"]) == ("green", 3)
-    bad = proofs.stop_proof(TALKS, Forgetful(template, tokenizer), tokenizer)  # type: ignore[arg-type]
+    bad = proofs.stop_proof(*counted(forgetful))
     assert (bad.state, bad.figures["turns_without"]) == ("red", 3)
-    cut = proofs.stop_proof(TALKS, Forgetful(template, tokenizer), tokenizer, truncated={0, 1})  # type: ignore[arg-type]
+    assert "talks.jsonl:1" in bad.says
+    cut = proofs.stop_proof(0, [], truncated=2)
     assert (cut.state, cut.figures["truncated_rows"]) == ("not run", 2)
 
 
 def test_a_model_that_seldom_stops_is_a_warning_not_a_red_proof() -> None:
-    tokenizer, template = tiny().tokenizer, templates.load("chatml")
     often = health.measure(completions(*["x"] * 9) + completions("y", finish="length"))
     seldom = health.measure(completions("x") + completions(*["y"] * 9, finish="length"))
-    assert proofs.stop_proof(TALKS, template, tokenizer, measured=often).state == "green"
-    found = proofs.stop_proof(TALKS, template, tokenizer, measured=seldom)
+    assert proofs.stop_proof(3, [], measured=often).state == "green"
+    found = proofs.stop_proof(3, [], measured=seldom)
     assert (found.state, found.figures["stop_rate"]) == ("warning", 0.1)
 
 

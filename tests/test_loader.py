@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatwright.data.loader import Batch, Examples, Pack, batches_per_epoch, collate, once, pack, pad
+from chatwright.data.examples import Examples
+from chatwright.data.loader import Batch, Pack, batches_per_epoch, collate, once, pack, pad
 from chatwright.errors import DataError
 from chatwright.text.template import Example
 
@@ -21,7 +22,7 @@ Loader = Callable[..., Iterator[Batch]]
 def numbered(lengths: list[int], start: int = 0) -> Examples:
     """Examples of these numbers of ids; the ids count up through all of them, so that each is known by its first."""
     firsts = np.cumsum([start, *lengths])
-    return Examples(
+    return Examples.of(
         Example(list(range(first, first + n)), [0, *([1] * (n - 1))])
         for first, n in zip(firsts.tolist(), lengths, strict=False)
     )
@@ -59,7 +60,7 @@ HOW = st.builds(Pack, st.integers(1, 5), st.just(SEQ_LEN), st.integers(0, 3))
 def test_each_target_is_the_next_id_and_the_mask_is_the_targets() -> None:
     one = Example([10, 11, 12, 13], [1, 0, 1, 1])  # the first id's mask says nothing: nothing comes before it
     two = Example([20, 21], [0, 1])
-    examples = Examples([one, two])
+    examples = Examples.of([one, two])
     batch = collate([(examples, [0, 1]), (examples, [1])], SEQ_LEN, {})
     assert batch.ids[:, :4].tolist() == [[10, 11, 12, 20], [20, 0, 0, 0]]
     assert batch.targets[:, :4].tolist() == [[11, 12, 13, 21], [21, 0, 0, 0]]
@@ -67,7 +68,7 @@ def test_each_target_is_the_next_id_and_the_mask_is_the_targets() -> None:
     assert batch.attend.positions[:, :4].tolist() == [[0, 1, 2, 0], [0, 0, 1, 2]]
     assert not batch.mask[:, 4:].any()  # what is beyond the fullest row is padding
     assert batch.ids.shape[1] <= SEQ_LEN
-    assert (batch.tokens, examples.learned) == (5, 3)
+    assert (batch.tokens, examples.learned.tolist()) == (5, [2, 1])
     assert examples.lengths.tolist() == [3, 1]
 
 
@@ -101,7 +102,7 @@ def test_every_example_appears_exactly_once_in_every_epoch(
     found = list(islice(loader(examples, how, cursor={"epoch": epoch, "batch": 0}), batches))
     assert sorted(firsts(found)) == sorted(np.cumsum([0, *lengths[:-1]]).tolist())
     assert sum(batch.tokens for batch in found) == sum(lengths) - len(lengths)
-    assert sum(int(batch.mask.sum()) for batch in found) == examples.learned
+    assert sum(int(batch.mask.sum()) for batch in found) == examples.learned.sum()
     assert found[-1].cursor == {"epoch": epoch + 1, "batch": 0}  # so every epoch has the same number of batches
     assert all(len(batch.ids) <= how.batch_size and batch.ids.shape[1] <= SEQ_LEN for batch in found)
 
@@ -202,9 +203,9 @@ def test_the_share_of_rehearsed_rows_is_kept_in_every_epoch_and_all_of_them_have
 
 def test_examples_without_a_learned_token_are_counted_and_nothing_to_learn_is_an_error() -> None:
     useless = [Example([1, 2, 3], [0, 0, 0]), Example([1, 2], [1, 0]), Example([5], [1]), Example([], [])]
-    assert Examples([*useless, Example([1, 2], [0, 1])]).unlearnable == 4
+    assert len(Examples.of([*useless, Example([1, 2], [0, 1])])) == 1
     with pytest.raises(DataError, match="nothing to learn: none of the 4 examples"):
-        Examples(useless)
+        Examples.of(useless)
 
 
 @pytest.mark.parametrize("loader", [pack, pad, once])

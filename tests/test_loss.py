@@ -1,7 +1,6 @@
 """Losses are sums over the learned tokens: equal to the whole cross-entropy, however the tokens are cut into parts."""
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +9,8 @@ import torch.nn.functional as F
 from tiny_models import random_ids, tiny_checkpoint, tiny_model
 from torch import Tensor, nn
 
-from chatwright.data.loader import Batch, Examples, Pack, collate, once
+from chatwright.data.examples import Examples
+from chatwright.data.loader import Batch, Pack, collate, once
 from chatwright.errors import DataError
 from chatwright.evals.loss import measure
 from chatwright.models.attention import Attend
@@ -124,7 +124,7 @@ def test_one_batch_of_eight_gives_the_gradient_of_its_accumulated_parts(objectiv
         for at in range(0, count, rows)
     ]
     weight = sum(float(part.weight) for part in parts)
-    assert weight == float(whole.weight) == examples.learned
+    assert weight == float(whole.weight) == examples.learned.sum()
     assert len({float(part.weight) for part in parts}) > 1  # so a mean of means would be another one
     total = torch.stack([part.total for part in parts]).sum()
     assert difference(gradients(model, whole.total / weight), gradients(model, total / weight)) < TOLERANCE
@@ -151,9 +151,9 @@ def test_documents_are_cut_so_that_each_token_is_predicted_once() -> None:
     document = Document("Paris is the capital of France. Was ist das? " * 3)
     ids = [*start.tokenizer.encode(document.text), start.tokenizer.end_of_text]
     examples = Pretrain(seq_len=7).prepare([document], start)
-    windows = [examples.ids[start:end].tolist() for start, end in pairwise(examples.offsets)]
+    windows = [examples[number].ids.tolist() for number in range(len(examples))]
     assert [number for window in windows for number in window[1:]] == ids[1:]
-    assert examples.learned == len(ids) - 1
+    assert examples.learned.sum() == len(ids) - 1
     assert int(examples.lengths.max()) == 7
 
 
@@ -221,7 +221,7 @@ def test_bytes_are_those_of_the_learned_targets() -> None:
 
 
 def test_how_the_tokens_are_batched_does_not_matter_and_long_batches_count_more() -> None:
-    examples = Examples(Example(random_ids(n, seed=n).tolist(), [1] * n) for n in (2, 30, 7, 12, 3, 25))
+    examples = Examples.of(Example(random_ids(n, seed=n).tolist(), [1] * n) for n in (2, 30, 7, 12, 3, 25))
     model = tiny_model()
     found = [measure(model, Pretrain(), once(examples, Pack(size, 40)), [1] * 300) for size in (1, 2, 6)]
     for one in found[1:]:

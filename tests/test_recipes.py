@@ -67,7 +67,7 @@ def test_a_recipe_says_what_it_is_for_what_it_costs_and_how_it_is_run(recipe: Pa
 @pytest.mark.parametrize("name", ULTRACHAT)
 def test_the_ultrachat_recipes_have_the_sizes_of_their_names(name: str) -> None:
     one = settings(FOLDER / f"{name}.yaml")
-    data = parse(one.data)
+    (data,) = map(parse, one.data)
     limit, steps, epochs = ULTRACHAT[name]
     assert (data.place, data.name, data.split) == ("hub", "HuggingFaceH4/ultrachat_200k", "train_sft")
     assert (one.model, data.limit, one.steps, one.epochs) == ("gpt2", limit, steps, epochs)
@@ -82,7 +82,9 @@ def test_instruction_tuning_has_the_book_projects_settings() -> None:
 
 def test_openassistant_is_read_in_a_form_that_there_is_a_format_for() -> None:
     one = settings(FOLDER / "oasst-gpt2-medium.yaml")
-    assert (one.model, parse(one.data).place, parse(one.data).name) == ("gpt2-medium", "hub", "HuggingFaceH4/oasst1_en")
+    (data,) = map(parse, one.data)
+    assert (one.model, data.place, data.name) == ("gpt2-medium", "hub", "OpenAssistant/oasst1")
+    assert (one.read_options().threads, one.read_options().languages) == ("best", ("en",))
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -159,7 +158,7 @@ def test_fp16_goes_on_with_the_scale_it_had(tmp_path: Path) -> None:
 def test_looking_on_changes_nothing(tmp_path: Path) -> None:
     """Validation, live samples and checkpoints draw no random number that training would have drawn."""
     blind = job(tmp_path / "blind", dropout=0.2, steps=6, eval_every=100, save_every=100, sample_every=100)
-    blind.data = replace(blind.data, validation=[], test=[])
+    blind.data = {"train": blind.data["train"]}
     stage.run(blind)
     seen = job(tmp_path / "seen", dropout=0.2, steps=6, eval_every=1, save_every=1, sample_every=1)
     seen.live_prompt = "What is 3 and 3?"

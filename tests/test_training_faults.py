@@ -20,10 +20,8 @@ from small_runs import SHAPE, conversations, in_a_process, job, policy, steps, t
 
 from chatwright import commands
 from chatwright.checkpoint import newest_checkpoint
-from chatwright.data.split import Splits
 from chatwright.errors import ConfigError, DataError, DiskFull, NotFinite
 from chatwright.objectives.protocol import Loss
-from chatwright.text.records import Conversation, Message
 from chatwright.train import stage
 from chatwright.train.run_folder import RunFolder
 from chatwright.train.signals import Interrupted
@@ -229,30 +227,9 @@ def test_sizes_that_make_no_sense_are_wrong_settings(name: str, value: float, tm
 
 def test_an_empty_training_split_is_said(tmp_path: Path) -> None:
     one = job(tmp_path / "run")
-    one.data = Splits([], [], [])
+    one.data = {}
     with pytest.raises(DataError, match="the training split is empty"):
         stage.run(one)
-
-
-def test_training_data_with_nothing_to_learn_are_an_error_and_not_a_loss_of_zero(tmp_path: Path) -> None:
-    one = job(tmp_path / "run")
-    one.data = Splits([unlearnable()] * 5, [], [])
-    with pytest.raises(DataError, match="nothing to learn"):
-        stage.run(one)
-
-
-def test_a_validation_split_with_nothing_to_learn_is_said_and_does_not_stop_the_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    one = job(tmp_path / "run", steps=2)
-    one.data = Splits(list(conversations(6)), [unlearnable()], [])
-    assert "validation" not in stage.run(one).losses
-    assert "the validation split is not measured: nothing to learn" in capsys.readouterr().err
-
-
-def unlearnable() -> Conversation:
-    """The question alone fills the window."""
-    return Conversation((Message("user", "why " * 300), Message("assistant", "Because.")))
 
 
 @pytest.fixture(scope="module")

@@ -599,7 +599,7 @@ def test_a_base_left_by_a_run_that_was_refused_is_not_taken_for_that_of_the_next
     bases: Bases, place: Path, tune: Tune, tmp_path: Path
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("chatwright.commands._training.screened", refuses)
+        patch.setattr("chatwright.commands._training.prepared", refuses)
         with pytest.raises(ConfigError, match="the data are refused"):
             tune(start=bases(template=None), template="chatml")
     assert (tmp_path / "run" / "base" / "config.json").exists()

@@ -165,13 +165,14 @@ class _Lines:
 
 
 def shown(figures: dict[str, float]) -> str:
-    """`loss 2.310, 15,012 tokens/s`: rates as whole numbers, the rest to four digits."""
+    """`loss 2.310, rows 12,000, 15,012 tokens/s`: rates and counts as whole numbers, the rest to four digits."""
     parts = []
     for name, value in figures.items():
         if name.endswith("_per_second"):
             parts.append(f"{value:,.0f} {name.removesuffix('_per_second').replace('_', ' ')}/s")
         else:
-            parts.append(f"{name.replace('_', ' ')} {value:.4g}")
+            number = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+            parts.append(f"{name.replace('_', ' ')} {number}")
     return ", ".join(parts)
 
 

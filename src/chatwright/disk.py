@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from chatwright.errors import DiskFull, NoCheckpoint
 
@@ -57,9 +57,26 @@ def write(target: Path, contents: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_file(target: Path) -> Iterator[TextIO]:
+    """`write` for UTF-8 text that comes in pieces: the file is there when the block has ended well. Raises DiskFull."""
+    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    try:
+        with room(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(target: Path, contents: Any) -> None:
     """`write` for what json can hold; keys keep their order."""
-    write(target, json.dumps(contents, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
+    write(target, text.encode("utf-8", "backslashreplace"))  # half a surrogate pair, as JSON escapes it
 
 
 @contextmanager

@@ -198,9 +198,10 @@ def _keyword(name: str, spellings: str | list[str], kind: Any, **options: Any) -
 
 
 def _short(field: FieldInfo) -> list[str]:
-    """The one-letter flag of a setting: `Field(json_schema_extra={"short": "-p"})`."""
+    """Further spellings of a setting's flag: `Field(json_schema_extra={"short": "-p"})`, or a list of them."""
     extra = field.json_schema_extra
-    return [str(extra["short"])] if isinstance(extra, dict) and "short" in extra else []
+    short = extra.get("short", []) if isinstance(extra, dict) else []
+    return [str(one) for one in (short if isinstance(short, list) else [short])]
 
 
 def _choices(annotation: Any) -> list[Any]:

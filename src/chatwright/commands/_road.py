@@ -84,14 +84,16 @@ def tokenizer(settings: "Settings") -> None:
     out = settings.out / "tokenizer"
     if not out.exists():
         tokenizer_verb.run(
-            tokenizer_verb.Settings(data=DATA, out=out, vocab_size=settings.vocab_size, special=SPECIAL, json=True)
+            tokenizer_verb.Settings(
+                data=list(DATA), out=out, vocab_size=settings.vocab_size, special=SPECIAL, json=True
+            )
         )
 
 
 def pretrain(settings: "Settings") -> dict[str, Any]:
     """The base model, from random weights; resumed where it was begun."""
     given = {
-        "data": DATA[0],
+        "data": [DATA[0]],
         "model": settings.model,
         "tokenizer": settings.out / "tokenizer",
         "out": str(settings.out / "base"),
@@ -107,7 +109,7 @@ def sft(settings: "Settings") -> dict[str, Any]:
     """The chatbot, from the base model; resumed where it was begun."""
     given = {
         "model": str(settings.out / "base"),
-        "data": DATA[1],
+        "data": [DATA[1]],
         "template": "chatml",
         "rehearse_data": DATA[0],
         "rehearse": settings.rehearse,

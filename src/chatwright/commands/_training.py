@@ -1,5 +1,6 @@
 """What the training verbs share: data read, screened and split, a new model, and a stage's proofs and report."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +10,15 @@ import torch
 
 from chatwright import checkpoint, console, registry
 from chatwright.checkpoint import Checkpoint, LoadIn
+from chatwright.data import report as reports
 from chatwright.data import source
-from chatwright.data.check import screen
-from chatwright.data.files import BadRow
-from chatwright.data.source import Dataset
-from chatwright.data.split import Splits, split
-from chatwright.data.truncate import Fit, Fitted, fit_record
-from chatwright.errors import ConfigError, RedProof
+from chatwright.data.examples import Examples, joined
+from chatwright.data.prepare import Prepared, prepare
+from chatwright.data.source import Stream
+from chatwright.data.split import NAMES, SplitRule
+from chatwright.data.tokenise import How, TextKey
+from chatwright.data.truncate import Fit
+from chatwright.errors import ConfigError, DataError, RedProof
 from chatwright.evals import proofs, report
 from chatwright.evals.compare import Comparison, Evaluation, Examination, evaluate
 from chatwright.evals.machine import machine
@@ -27,7 +30,7 @@ from chatwright.evals.results import Report, Stage
 from chatwright.generate.chatbot import Chatbot
 from chatwright.generate.sampling import Sampling
 from chatwright.text import template as templates
-from chatwright.text.records import Conversation, Record
+from chatwright.text.records import Conversation
 from chatwright.text.tokenizer import Tokenizer
 from chatwright.train.settings import TrainSettings, TuneSettings
 from chatwright.train.stage import StageResult
@@ -86,66 +89,92 @@ def quick(settings: S) -> S:
     return settings.model_copy(update={name: value for name, value in wanted.items() if name not in given})
 
 
-def splits(data: Dataset, settings: TrainSettings) -> Splits:
-    """Train, validation and test; --max-samples is taken before the cut."""
-    records = data.records[: settings.max_samples] if settings.max_samples else data.records
-    held_out = settings.validation_share, settings.test_share
-    cut = split(records, (1 - sum(held_out), *held_out))
-    for line in cut.notes:
-        console.note(line)
-    return cut
-
-
 @dataclass(frozen=True)
-class Screened:
-    """Data of which every row teaches something, with what became of each row in the window."""
+class Data:
+    """What a verb trains on: all of its sources, prepared, and their examples by split, mixed as their weights say."""
 
-    data: Dataset
-    fitted: dict[int, Fitted]  # by the id() of a record
+    sources: tuple[Prepared, ...]
+    examples: dict[str, Examples]
 
+    @property
+    def report(self) -> dict[str, Any]:
+        """What became of every row, for data_report.json."""
+        return reports.as_dict([one.report for one in self.sources], self.fingerprint)
 
-def screened(data: Dataset, policy: Checkpoint, seq_len: int, settings: TrainSettings) -> Screened:
-    """Leaves out rows from which nothing can be learned, if --skip-bad-rows says so; otherwise DataError lists them."""
+    @property
+    def fingerprint(self) -> str:
+        each = [(one.report.fingerprint, one.report.weight) for one in self.sources]
+        return each[0][0] if len(each) == 1 else hashlib.sha256(repr(each).encode()).hexdigest()
 
-    def render(record: Record) -> list[Fitted]:
-        return fit_record(record, policy.tokenizer, policy.template, seq_len + 1)
-
-    kept: list[Record] = []
-    bad: list[BadRow] = []
-    fitted: dict[int, Fitted] = {}
-    for found in screen(data.records, render):
-        if isinstance(found, BadRow):
-            bad.append(found)
-        else:
-            kept.append(found[0])
-            fitted[id(found[0])] = found[1][0]
-    report = replace(data.report, kept=len(kept), skipped=(*data.report.skipped, *bad))
-    source.judge(report, settings.skip_bad_rows, settings.max_bad_share)
-    if bad:
-        console.warn(f"{len(bad):,} rows teach nothing and are left out, the first being {bad[0]}")
-    return Screened(replace(data, records=kept, report=report), fitted)
+    def samples(self, *splits: str) -> list[Conversation]:
+        """Some conversations of these splits, as they are trained on."""
+        return [one.conversation for source in self.sources for one in source.samples.of(*splits)]
 
 
-def text_proofs(policy: Checkpoint, found: Screened, trained: Sequence[Conversation], folder: Path) -> list[Proof]:
-    """mask, stop and parity, from the examples that were trained on."""
-    fitted = [found.fitted[id(one)] for one in trained]
-    cut = [row for row, one in enumerate(fitted) if one.fit is Fit.ANSWER_CUT]
-    kept = [one.conversation for one in fitted if one.conversation is not None]
-    whole = [row for row, one in enumerate(fitted) if one.fit is Fit.WHOLE][:PARITY_ROWS]
-    examples = [policy.render(kept[row]) for row in whole]
+def opened(settings: TrainSettings, names: Sequence[str], kind: str) -> list[Stream]:
+    """The sources of a verb, found and not yet read: what is not there is said before a model is loaded."""
+    options = settings.read_options()
+    return [source.open(name, kind, options, settings.max_samples) for name in names]
+
+
+def prepared(settings: TrainSettings, policy: Checkpoint, streams: Sequence[Stream], rule: str) -> Data:
+    """Rows as ids, by the rule of an objective. DataError where more of them would be lost than the settings allow."""
+    held_out = settings.validation_share, settings.test_share
+    split = SplitRule((1 - sum(held_out), *held_out))
+    how = How(TextKey.of(policy.tokenizer, policy.template), rule, settings.seq_len, split)
+    return _mixed([_one(settings, stream, how) for stream in streams])
+
+
+def rehearsal(settings: TrainSettings, policy: Checkpoint, name: str) -> Data:
+    """Documents to rehearse; none of them is held out."""
+    how = How(TextKey.of(policy.tokenizer, policy.template), "documents", settings.seq_len, SplitRule((1.0, 0.0, 0.0)))
+    return _mixed([_one(settings, source.open(name, "documents", settings.read_options()), how)])
+
+
+def _one(settings: TrainSettings, stream: Stream, how: How) -> Prepared:
+    found = prepare(stream, how, root=settings.prepared, workers=settings.workers)
+    found.report.judge(settings.skip_bad_rows, settings.max_bad_share, settings.max_truncated_share)
+    found.report.tell()
+    if "train" not in found.examples:
+        raise DataError(f"{found.report.name}: there is nothing to train on: its training split is empty")
+    return found
+
+
+def _mixed(sources: Sequence[Prepared]) -> Data:
+    """Of several sources, those without a weight count 1 where another has one; without any, every row comes once."""
+    examples = {}
+    for split in NAMES:
+        some = [(one.examples[split], one.report.weight) for one in sources if split in one.examples]
+        weighted = split == "train" and any(weight is not None for _, weight in some)
+        weights = [1.0 if weight is None else weight for _, weight in some] if weighted else []
+        if some:
+            examples[split] = joined([part for part, _ in some], weights)
+    return Data(tuple(sources), examples)
+
+
+def text_proofs(policy: Checkpoint, data: Data, folder: Path) -> list[Proof]:
+    """mask, stop and parity, from what was trained on."""
+    train = data.examples["train"]
+    accounts = [one.report.account for one in data.sources]
+    cut = sum(row.reason == Fit.ANSWER_CUT for account in accounts for row in account.truncated)
+    without = [place for account in accounts for place in account.without_end]
+    samples = [one for source in data.sources for one in source.samples.of("train") if one.whole]
+    whole = [one.conversation for one in samples[:PARITY_ROWS]]
     return [
-        proofs.mask_proof([one.example for one in fitted if one.example is not None]),
-        proofs.stop_proof(kept, policy.template, policy.tokenizer, truncated=cut),
-        proofs.parity_proof(folder, [kept[row] for row in whole], examples),
+        proofs.mask_proof((train.lengths + 1).tolist(), train.learned.tolist()),
+        proofs.stop_proof(sum(account.answers for account in accounts), without, truncated=cut),
+        proofs.parity_proof(folder, whole, [policy.render(one) for one in whole]),
     ]
 
 
-def with_start(whole: Report, settings: TuneSettings, held_out: Sequence[Record], load_in: LoadIn | None) -> Report:
+def with_start(
+    whole: Report, settings: TuneSettings, held_out: Sequence[Conversation], load_in: LoadIn | None
+) -> Report:
     """The report with start and result asked the same: the classic prompts, and some of the user's own held-out ones.
 
     Both are read anew, one after the other, their weights held as `load_in` says.
     """
-    own = [prompt(_question(record).messages) for record in held_out if isinstance(record, Conversation)]
+    own = [prompt(_question(one).messages) for one in held_out]
     examination = Examination((*default_prompts(), *own[:OWN_PROMPTS]), Sampling(max_tokens=64))
     after = whole.stages[-1]
 
@@ -197,10 +226,6 @@ def conclude(settings: TrainSettings, result: StageResult, shown: list[Proof], w
     for one in red:
         console.warn(f"the proof {one.name!r} is red: {one.says}")
     return reached
-
-
-def data_report(data: Dataset) -> dict[str, Any]:
-    return {**data.report.as_dict(), "name": data.name, "fingerprint": data.fingerprint}
 
 
 def size_of(policy: Checkpoint) -> str:

@@ -4,7 +4,6 @@ An adapter is saved without its base, so the base has to lie somewhere as it is:
 new rows, another window or an adapter's changes, in the run's own base/.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,13 +13,13 @@ import torch
 from chatwright import console, hub
 from chatwright.checkpoint import Checkpoint, LoadIn, find
 from chatwright.commands import _training as training
+from chatwright.data.examples import Examples
 from chatwright.errors import ConfigError
 from chatwright.evals.loss import measure
 from chatwright.models import lora
 from chatwright.models.device import device_of, dtype_of
 from chatwright.models.lora import LoraConfig
-from chatwright.objectives.sft import Sft
-from chatwright.text.records import Record
+from chatwright.objectives.sft import Lessons, Sft
 from chatwright.train.run_folder import RunFolder
 from chatwright.train.settings import Lora, TuneSettings
 
@@ -43,7 +42,7 @@ def with_default_rate(settings: T) -> T:
     return settings
 
 
-def stretching(settings: TuneSettings, policy: Checkpoint, objective: Sft, rows: Sequence[Record]) -> dict[str, Any]:
+def stretching(settings: TuneSettings, policy: Checkpoint, objective: Sft, held: Examples) -> dict[str, Any]:
     """What a longer window costs before any training: losses of the model as it was and as it is, said on stderr.
 
     Empty when --context was not given.
@@ -58,7 +57,7 @@ def stretching(settings: TuneSettings, policy: Checkpoint, objective: Sft, rows:
     short = replace(objective, seq_len=min(window, objective.seq_len))
 
     def loss(one: Checkpoint, how: Sft) -> float:
-        batches = how.once(how.prepare(rows, policy), settings.eval_batches)
+        batches = how.once(Lessons(held.shortened(how.seq_len + 1)), settings.eval_batches)
         return measure(one.model, how, batches, policy.tokenizer.byte_lengths).loss
 
     figures = {

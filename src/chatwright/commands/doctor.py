@@ -40,7 +40,7 @@ def run(settings: Settings) -> dict[str, Any]:
     """Sections of facts: {"machine": {"processor": …}, "packages": {"torch": "2.13.0"}, …}."""
     report = {
         "machine": _machine(),
-        "room": _room(),
+        "room": room(),
         "threads": _threads(),
         "devices": _devices(),
         "speed": _speed(),
@@ -89,7 +89,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _room() -> dict[str, Any]:
+def room() -> dict[str, Any]:
     """Memory (also the limit of a container) and disk, in GiB."""
     text = _read("/proc/meminfo")
     limit = _read("/sys/fs/cgroup/memory.max").strip()

@@ -102,6 +102,11 @@ def _problems(records: dict[str, list[Record]]) -> dict[str, list[Problem]]:
     from chatwright.text.records import Problem
 
     found = {name: [one for one in members if isinstance(one, Problem)] for name, members in records.items()}
+    ungraded = next((one for problems in found.values() for one in problems if not one.grader), None)
+    if ungraded is not None:
+        raise DataError(
+            f"{ungraded.source}: a prompt without an answer, which no task can grade; eval has no use for it"
+        )
     return {name: problems for name, problems in found.items() if problems}
 
 

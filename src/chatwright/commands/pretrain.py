@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from chatwright import console
+from chatwright.data.settings import Names
 from chatwright.errors import ConfigError
 from chatwright.train.settings import TrainSettings
 
@@ -24,7 +25,9 @@ EXAMPLES = (
 class Settings(TrainSettings):
     """What to read, and how large the model is."""
 
-    data: str = Field(description="a file, a folder, a hub dataset or primer:documents")
+    data: Names = Field(
+        min_length=1, description="documents: files, folders, hub datasets or primer:documents, each #N and @WEIGHT"
+    )
     model: str = Field(
         default="tiny",
         description="a size (tiny, small, gpt2 … gpt2-xl; of other families llama-tiny, pythia-70m …) or a config.json; "
@@ -33,7 +36,6 @@ class Settings(TrainSettings):
     tokenizer: Path | None = Field(
         default=None, description="folder with a tokenizer.json; not needed to go on with a base"
     )
-    format: str | None = Field(default=None, description="row format of the data; recognised if not given")
     lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False, description="highest learning rate")
     quick: bool = Field(default=False, description="100 samples, 20 steps: see that data and model work")
 
@@ -41,20 +43,19 @@ class Settings(TrainSettings):
 def run(settings: Settings) -> dict[str, Any]:
     """A new or a loaded model, trained on documents; the run's figures and the place of its report."""
     from chatwright.commands import _training as training
-    from chatwright.data import source
     from chatwright.objectives.pretrain import Pretrain
     from chatwright.train import stage
 
     settings = training.quick(settings) if settings.quick else settings
+    streams = training.opened(settings, settings.data, "documents")
     policy, loaded = _base(settings)
-    skip, most = settings.skip_bad_rows, settings.max_bad_share
-    data = source.read(settings.data, kind="documents", format=settings.format, skip_bad_rows=skip, max_bad_share=most)
     settings = settings.model_copy(update={"seq_len": training.window(settings, policy)})
+    data = training.prepared(settings, policy, streams, Pretrain.rule)
     objective = Pretrain(settings.batch_size, settings.seq_len, settings.seed)
-    splits = training.splits(data, settings)
     size = training.size_of(policy)
-    console.note(f"{'going on with' if loaded else 'a new model of'} {size}; {len(splits.train):,} documents to read")
-    job = stage.Job("pretrain", settings, policy, objective, splits, training.data_report(data), loaded=False)
+    count = sum(one.report.account.used for one in data.sources)
+    console.note(f"{'going on with' if loaded else 'a new model of'} {size}; {count:,} documents to read")
+    job = stage.Job("pretrain", settings, policy, objective, data.examples, data.report, loaded=False)
     result = stage.run(job)
     report = training.stage_report(settings, result, "pretrain")
     return training.conclude(settings, result, list(result.proofs), report)

@@ -5,15 +5,19 @@ same file.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from chatwright import config, console
+from chatwright import console
 from chatwright.commands import _out
 from chatwright.data import source
+from chatwright.data.rows import BadRow
+from chatwright.data.settings import DataSettings, Names
+from chatwright.data.source import Stream
 from chatwright.errors import DataError
 from chatwright.text.records import Conversation, Document, Preference, Problem, Rated, Record
 from chatwright.text.tokenizer import END_OF_TEXT, Tokenizer
@@ -24,51 +28,67 @@ EXAMPLES = (
     "chatwright tokenizer primer:documents primer:conversations --vocab-size 2048 --out runs/tokenizer",
 )
 
+MEASURED = 1_000  # texts that are encoded together
 
-class Settings(config.Settings):
+
+class Settings(DataSettings):
     """What to learn from, how large, and where to."""
 
-    data: tuple[str, ...] = Field(
-        min_length=1, description="files, folders, hub data sets or primer; several may be given"
-    )
+    data: Names = Field(min_length=1, description="files, folders, hub data sets or primer; several may be given")
     out: Path = Field(description="folder for tokenizer.json")
     vocab_size: int = Field(default=4096, ge=257, description="ids in all: 256 bytes, merges, special tokens")
     special: tuple[str, ...] = Field(
         default=(END_OF_TEXT, "<|im_start|>", "<|im_end|>"), description="special tokens, which get the last ids"
     )
-    format: str | None = Field(default=None, description="row format of the data; recognised if not given")
-    skip_bad_rows: bool = Field(default=False, description="leave bad rows out and list them, instead of stopping")
 
 
 def run(settings: Settings) -> dict[str, Any]:
     """Trains and saves; gives the sizes, what a token is worth in bytes, and the seconds that training took."""
     _out.check(settings.out)
-    read = [source.read(name, format=settings.format, skip_bad_rows=settings.skip_bad_rows) for name in settings.data]
-    texts = [text for dataset in read for record in dataset.records for text in contents(record)]
-    if not texts:
-        raise DataError(f"{', '.join(settings.data)}: holds no text to learn from; give a file with some")
+    streams = [source.open(name, options=settings.read_options()) for name in settings.data]
     start = time.perf_counter()
-    tokenizer = Tokenizer.train(texts, settings.vocab_size, settings.special)
+    tokenizer = Tokenizer.train(_texts(streams), settings.vocab_size, settings.special)
     seconds = time.perf_counter() - start
+    for stream in streams:
+        source.judge(stream.report, settings.skip_bad_rows, settings.max_bad_share)
+        source.tell(stream.report)
+    count, size, tokens = _measured(streams, tokenizer)
+    if not count:
+        raise DataError(f"{', '.join(settings.data)}: holds no text to learn from; give a file with some")
     tokenizer.save(settings.out)
     missing = settings.vocab_size - tokenizer.vocab_size
     if missing:
         console.warn(f"the vocabulary is {missing:,} ids smaller than asked for: no more pairs occur twice in the data")
-    size, count = sum(len(text.encode()) for text in texts), sum(map(len, tokenizer.encode_batch(texts)))
     report = {
         "out": str(settings.out),
         "vocab_size": tokenizer.vocab_size,
         "special_tokens": tokenizer.special_tokens,
-        "texts": len(texts),
+        "texts": count,
         "bytes": size,
-        "tokens": count,
-        "bytes_per_token": round(size / count, 3),
+        "tokens": tokens,
+        "bytes_per_token": round(size / tokens, 3),
         "seconds": round(seconds, 3),
         "fingerprint": tokenizer.fingerprint,
     }
     if not settings.json:
         _show(report)
     return report
+
+
+def _texts(streams: Sequence[Stream]) -> Iterator[str]:
+    """All texts of all sources, read anew each time: they may be more than fit into memory."""
+    records = (found for stream in streams for found in stream if not isinstance(found, BadRow))
+    return (text for record in records for text in contents(record))
+
+
+def _measured(streams: Sequence[Stream], tokenizer: Tokenizer) -> tuple[int, int, int]:
+    """Texts, their bytes and their tokens."""
+    count = size = tokens = 0
+    texts = _texts(streams)
+    while some := list(islice(texts, MEASURED)):
+        count, size = count + len(some), size + sum(len(text.encode()) for text in some)
+        tokens += sum(map(len, tokenizer.encode_batch(some)))
+    return count, size, tokens
 
 
 def contents(record: Record) -> Iterator[str]:

@@ -1,88 +1,166 @@
-"""What some data will teach: lengths, learned tokens, what is cut, which rows teach nothing, and what the splits share.
+"""What some data will teach: lengths, learned tokens, what is cut, which rows teach nothing, what filters would leave out.
 
-Everything is measured on the same rendering that training uses. Without a tokenizer the same counts are of words.
+Everything is measured on the same rendering that training uses, in one pass and little memory, whatever the size. Without
+a tokenizer the same counts are of words.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from chatwright.data.files import BadRow
-from chatwright.data.source import MAX_BAD_SHARE, Dataset, ReadReport, judge, texts
-from chatwright.data.split import overlap, split
-from chatwright.data.truncate import Fit, Fitted, fit_record
+from chatwright import console
+from chatwright.data.quality.clean import Clean
+from chatwright.data.quality.look import Asked, Look
+from chatwright.data.quality.seen import conversations as conversations
+from chatwright.data.quality.sieve import Sifted
+from chatwright.data.quality.tally import Summary
+from chatwright.data.report import Account, DataReport
+from chatwright.data.rows import BadRow
+from chatwright.data.settings import MAX_TRUNCATED_SHARE
+from chatwright.data.source import MAX_BAD_SHARE, Stream
+from chatwright.data.truncate import Fit, Fitted
 from chatwright.errors import DataError
-from chatwright.text.records import Conversation, Document, Preference, Problem, Rated, Record
-from chatwright.text.template import ChatTemplate, Example
-from chatwright.text.tokenizer import Tokenizer
+from chatwright.text.records import Problem, Record
 
-MOST_FILES = 12  # whose overlaps are counted pair by pair
+QUIET = 4_000_000  # bytes that are read without a progress bar
+EVERY = 200  # rows between two updates of it
 
 Render = Callable[[Record], list[Fitted]]
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The distribution of a count over examples."""
-
-    total: int
-    median: int
-    most: int
-    at_95_percent: int
-
-    @classmethod
-    def of(cls, counts: Sequence[int]) -> "Summary":
-        ordered = sorted(counts) or [0]
-        last = len(ordered) - 1
-        return cls(sum(ordered), ordered[last // 2], ordered[-1], ordered[round(last * 0.95)])
-
-
-@dataclass(frozen=True)
 class CheckReport:
-    """`lengths` and `learned` count `unit`s; `bad` holds the rows that cannot be used and why."""
+    """`lengths` and `learned` count `unit`s. `account`: what became of every row; `left`, of those that --fix keeps."""
 
     name: str
     unit: str  # "tokens", or "words" where no tokenizer is given
     seq_len: int | None
-    read: int
+    account: Account
+    left: Account | None
     kinds: dict[str, int]
-    bad: tuple[BadRow, ...]
     turns: Summary
     lengths: Summary
     learned: Summary
+    languages: dict[str, int]  # the most frequent first
     truncated: dict[str, int]  # what happened -> examples
     cut: tuple[str, ...]  # file:line of the rows whose answer lost its end
-    repeated: int  # rows that say exactly what an earlier one says
+    filters: tuple[Sifted, ...]
+    against: dict[str, int]  # evaluation data -> prompts of it that are here too
     splits: dict[str, int]
     overlaps: dict[str, int]  # "a and b" -> prompts that both hold
     format: str
     columns: dict[str, str]
     notes: tuple[str, ...]
+    first: tuple[Record, ...] = field(repr=False)
+    sample: tuple[Record, ...] = field(repr=False)  # 250 at most, in order: any, and some that were cut
+
+    @property
+    def read(self) -> int:
+        return self.account.read
 
     @property
     def kept(self) -> int:
-        return self.read - len(self.bad)
+        return self.account.used
+
+    @property
+    def bad(self) -> tuple[BadRow, ...]:
+        """The rows that cannot be used, and why."""
+        return tuple(row for row in self.account.listed if row.kind == "bad")
+
+    @property
+    def filtered(self) -> tuple[BadRow, ...]:
+        """The rows that a setting leaves out, and why."""
+        return tuple(row for row in self.account.listed if row.kind == "filtered")
+
+    def rows(self, name: str) -> int:
+        """How many rows a filter would leave out; 0 where it was not asked."""
+        return sum(one.rows for one in self.filters if one.name == name)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON."""
-        return {**asdict(self), "kept": self.kept, "bad": [str(row) for row in self.bad]}
+        plain = ("name", "unit", "seq_len", "kinds", "languages", "truncated", "cut", "against", "splits", "overlaps")
+        return {
+            **{name: value for name, value in vars(self).items() if name in (*plain, "format", "columns", "notes")},
+            **{name: asdict(value) for name, value in vars(self).items() if isinstance(value, Summary)},
+            "read": self.read,
+            "kept": self.kept,
+            "records": self.account.records,
+            "bad": [str(row) for row in self.bad],
+            "filtered": [str(row) for row in self.filtered],
+            "listed": [asdict(row) for row in self.account.listed],
+            "truncated_rows": [
+                {"file": row.file, "line": row.line, "reason": row.reason} for row in self.account.truncated
+            ],
+            "repeated": self.rows("duplicate"),
+            "filters": {one.name: one.as_dict() for one in self.filters},
+        }
 
-    def judge(self, skip_bad_rows: bool = False, max_bad_share: float = MAX_BAD_SHARE) -> None:
-        """Raises DataError where training would."""
-        judge(ReadReport(self.name, self.read, self.kept, self.bad), skip_bad_rows, max_bad_share)
+    def judge(
+        self,
+        skip_bad_rows: bool = False,
+        max_bad_share: float = MAX_BAD_SHARE,
+        max_truncated_share: float = MAX_TRUNCATED_SHARE,
+    ) -> None:
+        """Raises DataError where training would, on the data or, where it was written, on its clean version."""
+        account = self.account if self.left is None else self.left
+        if self.left is not None and not self.left.records:
+            raise DataError(
+                f"{self.name}: no row is left after the filters; see which one takes most, and choose --filters"
+            )
+        whole = DataReport(self.name, self.format, self.columns, self.notes, account, self.splits, "")
+        whole.judge(skip_bad_rows, max_bad_share, max_truncated_share)
 
 
-def analyse(dataset: Dataset, template: ChatTemplate, tokenizer: Tokenizer, seq_len: int) -> CheckReport:
-    """Renders every record, as training does, and counts tokens."""
+def analyse(stream: Stream, asked: Asked | None = None, clean: Clean | None = None) -> CheckReport:
+    """Reads a source once. `clean` gets the records that no chosen filter leaves out."""
+    look = Look(asked or Asked(), clean)
+    with _progress(stream) as bar:
+        for number, found in enumerate(stream.rows(), start=1):
+            look.row(found)
+            if bar is not None and number % EVERY == 0:
+                if stream.size is None:
+                    bar.update(look.account.read)
+                else:
+                    bar.update(stream.passed // 1_000_000, rows=look.account.read)
+    return _report(stream, look)
 
-    return _report(dataset, lambda record: fit_record(record, tokenizer, template, seq_len), "tokens", seq_len)
+
+def _progress(stream: Stream) -> AbstractContextManager[console.Progress | None]:
+    """A bar of megabytes, of rows where the size is not known, and none where it would be gone at once."""
+    if stream.size is None:
+        return console.progress("checking", stream.most, "row")
+    return console.progress("checking", stream.size // 1_000_000, "MB") if stream.size > QUIET else nullcontext()
 
 
-def analyse_words(dataset: Dataset) -> CheckReport:
-    """The same without a tokenizer: counts of words, nothing truncated."""
-    return _report(dataset, _words, "words", None)
+def _report(stream: Stream, look: Look) -> CheckReport:
+    """Everything that was seen."""
+    read, evaluation = stream.report, look.asked.wanted.evaluation
+    splits, split_notes = look.tally.splits()
+    in_words = look.asked.text is None
+    return CheckReport(
+        name=read.name,
+        unit="words" if in_words else "tokens",
+        seq_len=None if in_words else look.asked.seq_len,
+        account=look.account,
+        left=None if look.clean is None else look.left,
+        kinds=dict(look.kinds),
+        turns=Summary.of(look.turns),
+        lengths=Summary.of(look.lengths),
+        learned=Summary.of(look.learned),
+        languages=dict(look.languages.most_common()),
+        truncated=dict(look.losses),
+        cut=tuple(look.cut),
+        filters=tuple(look.sieve.results.values()),
+        against={} if evaluation is None else evaluation.shared,
+        splits=splits,
+        overlaps=look.tally.overlaps(),
+        format=read.format,
+        columns=dict(read.columns or {}),
+        notes=(*read.notes, *split_notes, *look.notes),
+        first=tuple(look.first),
+        sample=tuple(look.sample),
+    )
 
 
 def screen(records: Iterable[Record], render: Render) -> Iterator[tuple[Record, list[Fitted]] | BadRow]:
@@ -102,85 +180,6 @@ def screen(records: Iterable[Record], render: Render) -> Iterator[tuple[Record, 
             yield record, fitted
         else:
             yield _bad(record, useless)
-
-
-def _words(record: Record) -> list[Fitted]:
-    """The words of a record in place of its tokens."""
-    if isinstance(record, Document):
-        return [_counted([(record.text, True)])]
-    turns = [[(message.content, message.learned) for message in one.messages] for one in conversations(record)]
-    return [_counted(one) for one in turns]
-
-
-def _counted(texts_learned: list[tuple[str, bool]]) -> Fitted:
-    """Texts, and whether each is learned, as an example whose ids stand for words."""
-    mask = [int(learned) for text, learned in texts_learned for _ in text.split()]
-    return Fitted(Fit.WHOLE if any(mask) else Fit.NOTHING_LEARNED, Example([0] * len(mask), mask), None, len(mask))
-
-
-def conversations(record: Record) -> tuple[Conversation, ...]:
-    """The conversations of a record; a Document has none."""
-    match record:
-        case Conversation():
-            return (record,)
-        case Preference():
-            return (record.chosen, record.rejected)
-        case Rated():
-            return (record.conversation,)
-        case Problem():
-            return (record.prompt,)
-    return ()
-
-
-def _report(dataset: Dataset, render: Render, unit: str, seq_len: int | None) -> CheckReport:
-    """One pass over the records; only counts are kept of what is rendered."""
-    bad = list(dataset.report.skipped)
-    kept: list[Record] = []
-    lengths: list[int] = []
-    learned: list[int] = []
-    fits: Counter[str] = Counter()
-    cut: list[str] = []
-    for found in screen(dataset.records, render):
-        if isinstance(found, BadRow):
-            bad.append(found)
-            continue
-        record, examples = found
-        kept.append(record)
-        for one in examples:
-            lengths.append(one.tokens)
-            learned.append(sum(one.example.mask) if one.example else 0)
-            fits.update([str(one.fit)] if one.fit in (Fit.TURNS_DROPPED, Fit.ANSWER_CUT) else [])
-            cut.extend([str(record.source)] if one.fit is Fit.ANSWER_CUT else [])
-    parts = split(kept)
-    return CheckReport(
-        name=dataset.name,
-        unit=unit,
-        seq_len=seq_len,
-        read=dataset.report.read,
-        kinds=dict(Counter(type(record).__name__ for record in kept)),
-        bad=tuple(bad),
-        turns=Summary.of([len(conversation) for record in kept for conversation in conversations(record)]),
-        lengths=Summary.of(lengths),
-        learned=Summary.of(learned),
-        truncated=dict(fits),
-        cut=tuple(cut),
-        repeated=len(kept) - len({tuple(texts(record)) for record in kept}),
-        splits={"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)},
-        overlaps=overlaps(kept),
-        format=dataset.report.format,
-        columns=dict(dataset.report.columns or {}),
-        notes=(*dataset.report.notes, *parts.notes),
-    )
-
-
-def overlaps(records: Iterable[Record]) -> dict[str, int]:
-    """For each two files of the same data, how many prompts both hold; files that share none are left out."""
-    files: dict[str, list[Record]] = {}
-    for record in records:
-        files.setdefault(record.source.file, []).append(record)
-    pairs = combinations(sorted(files), 2) if len(files) <= MOST_FILES else iter(())
-    counts = {f"{one} and {other}": len(overlap(files[one], files[other])) for one, other in pairs}
-    return {pair: count for pair, count in counts.items() if count}
 
 
 def _bad(record: Record, reason: str) -> BadRow:

@@ -3,12 +3,14 @@
 Streamed when only the first records are wanted, so that `#5000` of a large dataset does not fetch all of it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from chatwright import console
-from chatwright.data.files import Row
+from chatwright.data.rows import Row
 from chatwright.data.spec import similar_file
 from chatwright.errors import DataError
 
@@ -20,7 +22,7 @@ class HubRows:
     """The rows of one split, and what identifies them."""
 
     name: str  # owner/name:split
-    rows: Iterator[Row]
+    rows: Callable[[], Iterator[Row]]  # from the beginning, each time
     fingerprint: str
     note: str
 
@@ -50,7 +52,8 @@ def read(dataset: str, config: str, split: str, kind: str, limit: int | None) ->
     except (datasets.exceptions.DatasetsError, ValueError, OSError, RuntimeError) as error:
         raise DataError(_failed(dataset, error)) from None
     note = "" if chosen == split else f"{dataset}: the split is {chosen}, of {', '.join(names)}"
-    return HubRows(f"{dataset}:{chosen}", _numbered(dataset, opened), f"{dataset}/{config}:{chosen}", note)
+    rows = partial(_numbered, dataset, opened)
+    return HubRows(f"{dataset}:{chosen}", rows, f"{dataset}/{config}:{chosen}@{_revision(dataset, opened)}", note)
 
 
 def choose_split(dataset: str, names: list[str], split: str, kind: str) -> str:
@@ -67,6 +70,20 @@ def choose_split(dataset: str, names: list[str], split: str, kind: str) -> str:
         if len(found) == 1:
             return found[0]
     raise DataError(f"{dataset} has the splits {', '.join(names)}; give one, as in {dataset}:{names[0]}")
+
+
+def _revision(dataset: str, opened: Any) -> str:
+    """What tells one state of the hub's data from a later one: the commit or, of what was fetched, its folder."""
+    import datasets
+
+    if isinstance(opened, datasets.Dataset):
+        return " ".join(sorted({Path(file["filename"]).parent.name for file in opened.cache_files}))
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(dataset).sha)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(_failed(dataset, error)) from None
 
 
 def _numbered(dataset: str, opened: Iterable[dict[str, Any]]) -> Iterator[Row]:

@@ -4,20 +4,23 @@ A batch of one epoch depends on (examples, seed, epoch) alone, so a cursor of tw
 Shapes: B rows, T tokens.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count, islice
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from chatwright.data.examples import Examples
 from chatwright.errors import DataError
 from chatwright.models.attention import Attend
-from chatwright.text.template import Example
 
+BUFFER = 65_536  # examples that are packed together: what is kept in memory of the order of an epoch
 WIDTHS = 32  # rows are a multiple of it wide: few sizes of matrices, each planned once by the CPU library
+T = TypeVar("T")
 Row = Sequence[int]  # the examples that share a row, by number
 
 
@@ -43,50 +46,18 @@ class Batch:
         return Batch(ids, targets, mask, self.attend.to(device), self.cursor, self.tokens)
 
 
-class Examples:
-    """Many examples as three flat arrays (ids, mask, offsets), in a tenth of the memory of Python lists.
-
-    Raises DataError when nothing is left to learn: an example of one token, or without mask, is not kept but counted.
-    """
-
-    def __init__(self, examples: Iterable[Example]) -> None:
-        ids: list[NDArray[np.int32]] = []
-        masks: list[NDArray[np.bool_]] = []
-        self.unlearnable = 0
-        for example in examples:
-            if not any(example.mask[1:]):
-                self.unlearnable += 1
-                continue
-            ids.append(np.asarray(example.ids, dtype=np.int32))
-            masks.append(np.asarray(example.mask, dtype=np.bool_))
-        if not ids:
-            raise DataError(f"nothing to learn: none of the {self.unlearnable} examples has a token that is learned")
-        self.ids = np.concatenate(ids)
-        self.mask = np.concatenate(masks)
-        self.offsets = np.concatenate([[0], np.cumsum([len(one) for one in ids])])
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Input tokens of each example: one less than its ids, because the last is only ever a target."""
-        return np.diff(self.offsets) - 1
-
-    @property
-    def learned(self) -> int:
-        """Targets that are learned, in all examples together."""
-        first = self.mask[self.offsets[:-1]]
-        return int(self.mask.sum() - first.sum())
-
-
 @dataclass(frozen=True)
 class Pack:
-    """How rows are made: `batch_size` rows of `seq_len` tokens, in an order fixed by `seed`."""
+    """How rows are made: `batch_size` rows of `seq_len` tokens, in an order fixed by `seed`.
+
+    Of `ranks` processes that train together, each takes every `ranks`-th batch, the first of them from `rank` on.
+    """
 
     batch_size: int
     seq_len: int
     seed: int = 0
+    rank: int = 0
+    ranks: int = 1
 
 
 def pack(
@@ -103,25 +74,20 @@ def pack(
     """
     plan = _Plan(examples, how)
     other = _Plan(rehearsed, how) if rehearsed is not None and share > 0 else None
-    extra = round(len(plan.rows) * share / (1 - share)) if other else 0
     epoch, position = (cursor["epoch"], cursor["batch"]) if cursor else (0, 0)
     while True:
-        rows: list[tuple[Examples, Row]] = [(examples, row) for row in plan.epoch(epoch)]
-        if other is not None and rehearsed is not None:
-            rows += [(rehearsed, other.row(epoch * extra + place)) for place in range(extra)]
-            rows = [rows[i] for i in np.random.default_rng((how.seed, epoch, 2)).permutation(len(rows))]
-        batches = -(-len(rows) // how.batch_size)
-        for number in range(position, batches):
-            here = {"epoch": epoch, "batch": number + 1} if number + 1 < batches else {"epoch": epoch + 1, "batch": 0}
-            chunk = rows[number * how.batch_size : (number + 1) * how.batch_size]
-            yield collate(chunk, how.seq_len, here)
+        rows = _rows(plan, other, _extra(plan.count, share) if other else 0, epoch)
+        for number, (chunk, is_last) in enumerate(_chunks(rows, how.batch_size * how.ranks)):
+            here = {"epoch": epoch + 1, "batch": 0} if is_last else {"epoch": epoch, "batch": number + 1}
+            if number >= position:
+                yield _collate_share(chunk, how, here)
         epoch, position = epoch + 1, 0
 
 
 def batches_per_epoch(examples: Examples, how: Pack, share: float = 0.0) -> int:
-    """The same for every epoch: how rows fill up depends on the lengths alone."""
-    rows = len(_Plan(examples, how).rows)
-    return -(-(rows + (round(rows * share / (1 - share)) if share else 0)) // how.batch_size)
+    """The same for every epoch, unless it is a mixture: how rows fill up depends on the lengths alone."""
+    rows = _Plan(examples, how).count
+    return -(-(rows + _extra(rows, share)) // (how.batch_size * how.ranks))
 
 
 def once(examples: Examples, how: Pack, at_most: int | None = None) -> Iterator[Batch]:
@@ -132,8 +98,8 @@ def once(examples: Examples, how: Pack, at_most: int | None = None) -> Iterator[
     _check_lengths(examples.lengths, how.seq_len)
     rows = _best_fit(examples.lengths, np.arange(len(examples)), how.seq_len)
     starts = range(0, len(rows), how.batch_size)
-    count = len(starts) if at_most is None else min(at_most, len(starts))
-    for start in (starts[place * len(starts) // count] for place in range(count)):
+    wanted = len(starts) if at_most is None else min(at_most, len(starts))
+    for start in (starts[place * len(starts) // wanted] for place in range(wanted)):
         yield collate([(examples, row) for row in rows[start : start + how.batch_size]], how.seq_len, {"batch": start})
 
 
@@ -143,7 +109,7 @@ def pad(examples: Examples, how: Pack, *, cursor: dict[str, Any] | None = None) 
     _check_lengths(examples.lengths, how.seq_len)
     while True:
         random = np.random.default_rng((how.seed, epoch))
-        order = random.permutation(len(examples))
+        order = examples.order(how.seed, epoch, random)
         bucket = how.batch_size * 50  # sorted inside a bucket: short rows meet short rows, and the order stays random
         sorted_in_buckets = [
             one
@@ -172,11 +138,11 @@ def collate(rows: Sequence[tuple[Examples, Row]], seq_len: int, cursor: dict[str
     for place, (examples, row) in enumerate(rows):
         at = 0
         for segment, one in enumerate(row):
-            start, end = examples.offsets[one], examples.offsets[one + 1]
-            to = at + end - start - 1
-            ids[place, at:to] = examples.ids[start : end - 1]
-            targets[place, at:to] = examples.ids[start + 1 : end]
-            mask[place, at:to] = examples.mask[start + 1 : end]
+            found = examples[one]
+            to = at + len(found.ids) - 1
+            ids[place, at:to] = found.ids[:-1]
+            targets[place, at:to] = found.ids[1:]
+            mask[place, at:to] = found.mask[1:]
             segments[place, at:to] = segment
             at = to
         tokens += int(at)
@@ -185,27 +151,68 @@ def collate(rows: Sequence[tuple[Examples, Row]], seq_len: int, cursor: dict[str
 
 
 class _Plan:
-    """Which examples share a row. The rows of an epoch come from the lengths; which example of a length, from the seed."""
+    """Which examples share a row. The rows of an epoch come from the lengths; which example of a length, from the seed.
+
+    Examples are packed BUFFER at a time, so that of a long epoch only so many are held in memory as Python numbers.
+    """
 
     def __init__(self, examples: Examples, how: Pack) -> None:
         _check_lengths(examples.lengths, how.seq_len)
         self.examples, self.how = examples, how
-        self._epoch, self.rows = 0, self._make(0)
+        self.counts = [len(rows) for rows in self.buffers(0)]  # rows of each buffer
 
-    def epoch(self, epoch: int) -> list[Row]:
-        if epoch != self._epoch:
-            self._epoch, self.rows = epoch, self._make(epoch)
-        return self.rows
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
 
-    def row(self, number: int) -> Row:
-        """The row of that number when epochs follow each other without end."""
-        count = len(self.rows)
-        return self.epoch(number // count)[number % count]
-
-    def _make(self, epoch: int) -> list[Row]:
+    def buffers(self, epoch: int) -> Iterator[list[Row]]:
+        """The rows of an epoch, buffer by buffer."""
         random = np.random.default_rng((self.how.seed, epoch))
-        rows = _best_fit(self.examples.lengths, random.permutation(len(self.examples)), self.how.seq_len)
-        return [rows[i] for i in random.permutation(len(rows))]
+        order = self.examples.order(self.how.seed, epoch, random)
+        for start in range(0, len(order), BUFFER):
+            rows = _best_fit(self.examples.lengths, order[start : start + BUFFER], self.how.seq_len)
+            yield [rows[i] for i in random.permutation(len(rows))]
+
+    def endless(self, start: int) -> Iterator[Row]:
+        """The rows from that number on when epochs follow each other without end."""
+        for epoch in count(start // self.count):
+            skipped = start % self.count if epoch == start // self.count else 0
+            yield from islice(chain.from_iterable(self.buffers(epoch)), skipped, None)
+
+
+def _extra(rows: int, share: float) -> int:
+    """Rows that rehearse in an epoch of so many others, to be `share` of all."""
+    return round(rows * share / (1 - share))
+
+
+def _rows(plan: _Plan, other: _Plan | None, extra: int, epoch: int) -> Iterator[tuple[Examples, Row]]:
+    """The rows of an epoch in order; `extra` rows of the other plan are spread among them, the next ones each epoch."""
+    more = other.endless(epoch * extra) if other is not None else iter(())
+    for number, buffer in enumerate(plan.buffers(epoch)):
+        rows = [(plan.examples, row) for row in buffer]
+        if other is not None:
+            parts = len(plan.counts)
+            here = extra * (number + 1) // parts - extra * number // parts
+            rows += [(other.examples, row) for row in islice(more, here)]
+            seed = (plan.how.seed, epoch, 2, number) if number else (plan.how.seed, epoch, 2)
+            rows = [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))]
+        yield from rows
+
+
+def _chunks(rows: Iterator[T], size: int) -> Iterator[tuple[list[T], bool]]:
+    """Runs of `size` rows, and whether there are none after them."""
+    chunk = list(islice(rows, size))
+    while chunk:
+        following = list(islice(rows, size))
+        yield chunk, not following
+        chunk = following
+
+
+def _collate_share(chunk: list[tuple[Examples, Row]], how: Pack, cursor: dict[str, Any]) -> Batch:
+    """The batch of this rank. Where the last rows of an epoch do not go round, a rank sees one without learning it."""
+    own = chunk[how.rank :: how.ranks]
+    batch = collate(own or chunk[:1], how.seq_len, cursor)
+    return batch if own else replace(batch, mask=torch.zeros_like(batch.mask), tokens=0)
 
 
 def _best_fit(lengths: NDArray[np.int64], order: NDArray[np.int64], room: int) -> list[Row]:

@@ -3,16 +3,29 @@
 A wrong guess trains on the wrong text without a word, so two possible readings are an error that shows the row.
 """
 
-import json
+import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from chatwright import registry
+from chatwright.data.formats import fields
+from chatwright.data.options import ReadOptions
+from chatwright.data.rows import Rows
 from chatwright.errors import DataError
+from chatwright.text.records import Record
 
 FOLDER = "data.formats"
+
+
+@runtime_checkable
+class Assembling(Protocol):
+    """A format whose records are put together from several rows."""
+
+    def assemble(self, rows: Rows, file: str, options: ReadOptions) -> Rows:
+        """Rows for `parse`, and every row that is in none of them: covers and rows add up to what came in."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,12 +39,14 @@ class Reading:
 
     @property
     def module(self) -> ModuleType:
-        return registry.load(FOLDER, self.format)
+        """The format's module; asked for at every row, so the folder is not looked through for it."""
+        return importlib.import_module(f"chatwright.{FOLDER}.{self.format}")
 
     def __str__(self) -> str:
         columns = ", ".join(name if name == own else f"{own} from {name!r}" for own, name in self.columns.items())
         unread = f"; not read: {', '.join(self.unread)}" if self.unread else ""
-        also = f"; --format {self.also[0]} would read it differently" if self.also else ""
+        others = " or ".join(f"--format {name}" for name in self.also)
+        also = f"; {others} would read it differently" if self.also else ""
         return f"read as {self.format} ({columns}){unread}{also}"
 
 
@@ -42,7 +57,7 @@ def recognise(
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Reading:
-    """The format of some first rows. `kind` ("documents", "conversations") decides between text and the others.
+    """The format of some first rows. Of several that fit, those of the wanted `kind` win, then the special case.
 
     Raises DataError when no format or more than one fits, or when an override names no column.
     """
@@ -54,58 +69,85 @@ def recognise(
             raise DataError(f"{place}: no row has the column {column!r} that --columns gives for {own!r}{near}")
     if format is not None:
         registry.load(FOLDER, format)
-        return _reading(format, rows, given, place)
-    matching = [_matching(_renamed(row, given)) for row in rows]
-    counts = {name: sum(name in found for found in matching) for name in registry.names(FOLDER)}
-    # a few rows of another shape are bad rows; as many as of the first shape are a question
-    found = [name for name, count in counts.items() if count and count == max(counts.values())]
-    if not found:
+        return _reading(format, rows, given)
+    fitting = _fitting(rows, given)
+    if not fitting:
         raise DataError(f"{place}: {_unknown(rows[0])}")
-    chosen = found[0] if len(found) == 1 else _preferred(found, kind)
-    if chosen is None:
-        raise DataError(f"{place}: {_ambiguous(rows[0], [_reading(name, rows, given, place) for name in found])}")
-    return _reading(
-        chosen, rows, given, place, tuple(name for name, count in counts.items() if count and name != chosen)
-    )
+    found = _chosen(fitting, kind)
+    if len(found) > 1:
+        raise DataError(f"{place}: {_ambiguous(rows[0], [_reading(name, rows, given) for name in found])}")
+    reading = _reading(found[0], rows, given)
+    others = (_reading(name, rows, given) for name in fitting if name != found[0])
+    return replace(reading, also=tuple(other.format for other in others if _differ(reading, other, rows)))
 
 
-def _matching(row: dict[str, Any]) -> list[str]:
-    """The formats that one row fits."""
-    return [name for name in registry.names(FOLDER) if registry.load(FOLDER, name).matches(row)]
+def _fitting(rows: list[dict[str, Any]], given: Mapping[str, str]) -> dict[str, int]:
+    """The formats that rows fit, and how many; those that have no column of a given name only if no other fits."""
+    named = [_renamed(row, given) for row in rows]
+    modules = {name: registry.load(FOLDER, name) for name in registry.names(FOLDER)}
+    counts = {name: sum(module.matches(row) for row in named) for name, module in modules.items()}
+    fitting = {name: count for name, count in counts.items() if count}
+    told = {name: count for name, count in fitting.items() if set(given) <= set(modules[name].COLUMNS)}
+    return told or fitting
 
 
-def _preferred(found: list[str], kind: str) -> str | None:
-    """Rows with a `text` beside their parts are common; who wants conversations means the parts."""
-    others = [name for name in found if name != "text"]
-    if "text" not in found or not kind:
+def _chosen(fitting: Mapping[str, int], kind: str) -> list[str]:
+    """The formats left of several: of the wanted kind, then no general case of another, then of the most rows.
+
+    A few rows of another shape are bad rows, as many as of the first shape are a question. So the more special format
+    takes the place of the general one when it fits more than half as many rows.
+    """
+    modules = {name: registry.load(FOLDER, name) for name in fitting}
+    most = max(fitting.values())
+    wanted = [name for name in fitting if kind == modules[name].KIND and 2 * fitting[name] > most]
+    left = wanted or list(fitting)
+    special = {
+        general
+        for name in left
+        for general in vars(modules[name]).get("INSTEAD_OF", ())
+        if general in left and 2 * fitting[name] > fitting[general]
+    }
+    left = [name for name in left if name not in special]
+    return [name for name in left if fitting[name] == max(fitting[one] for one in left)]
+
+
+def _differ(first: Reading, second: Reading, rows: list[dict[str, Any]]) -> bool:
+    """Whether some of the rows become other records."""
+    return any(_records(first, row) != _records(second, row) for row in rows)
+
+
+def _records(reading: Reading, row: dict[str, Any]) -> list[Record] | None:
+    """What a row becomes; None where it becomes nothing."""
+    try:
+        made = reading.module.parse(row, reading.columns)
+    except DataError:
         return None
-    if kind == "documents":
-        return "text"
-    return others[0] if len(others) == 1 else None
+    return made if isinstance(made, list) else [made]
 
 
-def _reading(
-    name: str, rows: list[dict[str, Any]], given: dict[str, str], place: str, also: tuple[str, ...] = ()
-) -> Reading:
+def _reading(name: str, rows: list[dict[str, Any]], given: dict[str, str]) -> Reading:
     """The columns of a format in these rows; an override that is no column of the format is refused."""
     names: dict[str, tuple[str, ...]] = registry.load(FOLDER, name).COLUMNS
     for own in given:
         if own not in names:
             near = registry.suggestion(own, names)
             raise DataError(f"--columns: {name} has no column {own!r}{near}; it has {', '.join(names)}")
-    present, everywhere = {column: None for row in rows for column in row}, _everywhere(rows)
+    present = {column: None for row in rows for column in row}
+    read = {column for spellings in names.values() for column in spellings} | set(given.values())
+    # the keys inside of what the format reads; those of a column that it does not read say nothing about it
+    inside = _everywhere([{column: row[column] for column in row if column in read} for row in rows])
     columns = dict(given)
     for own, spellings in names.items():
-        fitting = [spelling for spelling in spellings if spelling in everywhere]
+        fitting = [spelling for spelling in spellings if spelling in present or spelling in inside]
         if own not in columns and fitting:
             columns[own] = fitting[0]
     in_order = {own: columns[own] for own in names if own in columns}
-    read = set(in_order.values())
-    return Reading(name, in_order, tuple(column for column in present if column not in read), also)
+    unread = tuple(column for column in present if column not in in_order.values())
+    return Reading(name, in_order, unread)
 
 
 def _everywhere(rows: Iterable[dict[str, Any]]) -> dict[str, None]:
-    """Every column of the rows, and the keys inside their lists of messages, in order."""
+    """Every column of the rows, and the keys inside their objects and lists of messages, in order."""
     found: dict[str, None] = {}
     for row in rows:
         found |= dict.fromkeys(row) | dict.fromkeys(key for value in row.values() for key in _keys(value))
@@ -113,19 +155,20 @@ def _everywhere(rows: Iterable[dict[str, Any]]) -> dict[str, None]:
 
 
 def _keys(value: Any) -> list[str]:
-    """The keys of a list's first object: where messages keep role and content."""
-    return list(value[0]) if isinstance(value, list) and value and isinstance(value[0], dict) else []
+    """The keys of an object or of a list's first one: where messages keep role and content."""
+    first = value[0] if isinstance(value, list) and value else value
+    return list(first) if isinstance(first, dict) else []
 
 
 def _renamed(row: dict[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
-    """The row as it would be under the format's own names, one level of lists included."""
+    """The row as it would be under the format's own names, one level of lists and objects included."""
     own = {column: name for name, column in given.items()}
 
-    def inside(value: Any) -> Any:
-        return [inside_object(item) for item in value] if isinstance(value, list) else value
+    def named(value: Any) -> Any:
+        return {own.get(key, key): inner for key, inner in value.items()} if isinstance(value, dict) else value
 
-    def inside_object(item: Any) -> Any:
-        return {own.get(key, key): value for key, value in item.items()} if isinstance(item, dict) else item
+    def inside(value: Any) -> Any:
+        return [named(item) for item in value] if isinstance(value, list) else named(value)
 
     kept = {key: inside(value) for key, value in row.items() if key not in own}
     return kept | {own[key]: inside(value) for key, value in row.items() if key in own}
@@ -133,17 +176,11 @@ def _renamed(row: dict[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
 
 def _unknown(row: dict[str, Any]) -> str:
     return (
-        f"no format fits the first row, {_short(row)}; known formats are {', '.join(registry.names(FOLDER))}: "
+        f"no format fits the first row, {fields.short(row)}; known formats are {', '.join(registry.names(FOLDER))}: "
         "give --format and, where the columns have other names, --columns (as in {instruction: question})"
     )
 
 
 def _ambiguous(row: dict[str, Any], readings: list[Reading]) -> str:
     choices = " or ".join(f"--format {reading.format} ({', '.join(reading.columns.values())})" for reading in readings)
-    return f"the rows can be read in {len(readings)} ways; give {choices}; the first row is {_short(row)}"
-
-
-def _short(row: dict[str, Any]) -> str:
-    """A row as a message shows it."""
-    text = json.dumps(row, ensure_ascii=True, default=str)
-    return text if len(text) <= 160 else text[:157] + "..."
+    return f"the rows can be read in {len(readings)} ways; give {choices}; the first row is {fields.short(row)}"

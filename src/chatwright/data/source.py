@@ -1,32 +1,40 @@
-"""Data by name: `SOURCE[/CONFIG after a hub id][:SPLIT][#N][@WEIGHT]` becomes a Dataset of Records.
+"""Data by name: `SOURCE[/CONFIG after a hub id][:SPLIT][#N][@WEIGHT]` becomes a stream of Records, or a Dataset of them.
 
-A SOURCE is a file, a folder, a hub dataset, or `primer`. Bad rows are collected, all of them, and are an error by
-file and line unless they are to be skipped; then they are counted and listed. Nothing is dropped silently.
+A SOURCE is a file, a folder, an export of chats, a hub dataset, or `primer`. A stream holds little in memory, whatever
+the size. Bad rows are collected, all of them, and are an error by file and line unless they are to be skipped; then they
+are counted and listed. Nothing is dropped silently.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import chain, islice
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from chatwright import console, registry
-from chatwright.data import files, hub
-from chatwright.data.files import BadRow, Row
-from chatwright.data.recognise import Reading, recognise
+from chatwright import console
+from chatwright.data import parts
+from chatwright.data.options import ReadOptions
+from chatwright.data.parts import Chats, Part, Used, Work
+from chatwright.data.recognise import Reading
+from chatwright.data.rows import BadRow
 from chatwright.data.spec import Spec, parse
 from chatwright.errors import DataError
-from chatwright.text.records import Conversation, Document, Preference, Problem, Rated, Record, Source
+from chatwright.text.records import Record
+from chatwright.text.records import texts as texts
 
-SAMPLE = 10  # first rows that a format is recognised from
+if TYPE_CHECKING:
+    from chatwright.data.chats import ChatReport
+
 SHOWN = 10  # bad rows that an error lists
 MAX_BAD_SHARE = 0.01  # of the rows, when bad ones are skipped
 
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What a reading found: of `read` rows, `kept` became records and the others are `skipped`, with their reasons."""
+    """What a reading found: of `read` rows, `kept` became `records`, the others are `skipped`, with their reasons.
+
+    One row can hold several records (the threads of a tree), one record several rows (a session of a chat), so `kept`
+    and the rows of what was skipped add up to `read`, and `records` is another number.
+    """
 
     name: str
     read: int
@@ -35,13 +43,20 @@ class ReadReport:
     format: str = ""
     columns: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()
+    records: int = 0
+
+    @property
+    def bad(self) -> int:
+        """Rows that cannot be used, though nobody wanted them left out."""
+        return sum(row.rows for row in self.skipped if row.kind == "bad")
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as JSON, for data_report.json."""
+        """The same as JSON."""
         return {
             "name": self.name,
             "read": self.read,
             "kept": self.kept,
+            "records": self.records,
             "skipped": [str(row) for row in self.skipped],
             "format": self.format,
             "columns": dict(self.columns or {}),
@@ -57,60 +72,182 @@ class Dataset:
     report: ReadReport
     fingerprint: str
     name: str
-    weight: float = 1.0
+    weight: float | None = None
 
     def __len__(self) -> int:
         return len(self.records)
+
+
+@dataclass
+class Stream:
+    """A source that was opened. Iterating it gives its Records in order, and a BadRow for each row that became none.
+
+    `report` tells what has been read so far. `work` gives the same in pieces that another process can do.
+    """
+
+    source: Spec
+    options: ReadOptions
+    parts: list[Part]
+    notes: list[str]
+    most: int | None = None
+    counts: "Counts" = field(default_factory=lambda: Counts())
+    passed: int = 0
+
+    def __iter__(self) -> Iterator[Record | BadRow]:
+        for found in self.rows():
+            if isinstance(found, BadRow):
+                yield found
+            else:
+                yield from found.records
+
+    def rows(self) -> Iterator[Used | BadRow]:
+        """The same by rows, with what each covers; `passed` counts the bytes of the pieces that are done."""
+        self.counts, self.passed = Counts(), 0
+        for work in self.work():
+            for found in work.found():
+                if isinstance(found, Used) and self.most is not None:
+                    found = replace(found, records=found.records[: self.most - self.counts.records])
+                self.counts.add(found)
+                yield found
+                if self.full(self.counts.records):
+                    return
+            self.passed += work.size
+
+    def work(self) -> Iterator[Work]:
+        """Everything there is to read, in order; how it is read is found out, and noted, when a part is reached."""
+        for part in self.parts:
+            yield from part.work(self._noted)
+
+    def full(self, records: int) -> bool:
+        """Whether so many records are as many as are wanted."""
+        return self.most is not None and records >= self.most
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of what decides which records come, without reading them: files, splits, options."""
+        read = [(part.name, part.fingerprint) for part in self.parts]
+        return hashlib.sha256(repr((self.source.text, self.most, self.options, read)).encode()).hexdigest()
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all files; None where that is not known."""
+        sizes = [part.size for part in self.parts]
+        return sum(size for size in sizes if size) if all(sizes) else None
+
+    @property
+    def report(self) -> ReadReport:
+        return self.counts.report(self.source.text, self.readings, self.notes)
+
+    @property
+    def readings(self) -> list[Reading]:
+        """How the parts were read, as far as they have been."""
+        return [part.reading for part in self.parts if part.reading is not None]
+
+    @property
+    def public_name(self) -> str:
+        """What the model's card may call the data: the file of a chat is often named after somebody."""
+        programs = sorted({part.program for part in self.parts if isinstance(part, Chats)})
+        return f"own chats ({', '.join(programs)})" if programs else self.source.text
+
+    @property
+    def chats(self) -> "list[ChatReport]":
+        """What was made of each export of chats that has been begun, and what was hidden in it."""
+        return [part.report for part in self.parts if isinstance(part, Chats) and part.report is not None]
+
+    def _noted(self, line: str) -> None:
+        if line not in self.notes:
+            self.notes.append(line)
+
+
+@dataclass
+class Counts:
+    """Rows and records so far."""
+
+    used: int = 0
+    records: int = 0
+    listed: list[BadRow] = field(default_factory=list)
+
+    def add(self, found: Used | BadRow) -> None:
+        if isinstance(found, BadRow):
+            self.listed.append(found)
+        else:
+            self.used += found.covers
+            self.records += len(found.records)
+
+    def report(self, name: str, readings: list[Reading], notes: Iterable[str]) -> ReadReport:
+        read = self.used + sum(row.rows for row in self.listed)
+        formats = ", ".join(dict.fromkeys(reading.format for reading in readings))
+        columns = readings[0].columns if readings else {}
+        return ReadReport(name, read, self.used, tuple(self.listed), formats, columns, tuple(notes), self.records)
+
+
+def open(spec: str | Spec, kind: str = "", options: ReadOptions | None = None, most: int | None = None) -> Stream:
+    """Opens a source: nothing is read yet but what tells the files apart.
+
+    `kind` is what the caller wants ("documents", "conversations", "preferences", "rated", "problems"): it chooses the
+    part of the primer, the split of a hub dataset, and between the readings of a row. `most`: records that are wanted, as
+    `#N` says it in the name. Raises DataError for what is not there.
+    """
+    source = parse(spec) if isinstance(spec, str) else spec
+    options = options or ReadOptions()
+    limits = [limit for limit in (source.limit, most) if limit is not None]
+    notes: list[str] = []
+    limit = min(limits, default=None)
+    return Stream(source, options, parts.found(source, kind, options, limit, notes), notes, limit)
 
 
 def read(
     spec: str | Spec,
     *,
     kind: str = "",
-    format: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    options: ReadOptions | None = None,
     skip_bad_rows: bool = False,
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> Dataset:
-    """Reads a whole source; how it was understood is said on stderr.
+    """Reads a whole source into memory; how it was understood is said on stderr.
 
-    `kind` is what the caller wants ("documents", "conversations", "preferences", "problems"): it chooses the part of
-    the primer, the split of a hub dataset, and between a text and its parts where a row has both. `columns` maps a
-    format's names to the file's: `{"instruction": "question"}`. Raises DataError naming every kind of bad row (the
-    first ten of them), or, when they are skipped, if more than `max_bad_share` of the rows are bad.
+    Raises DataError naming every kind of bad row (the first ten of them), or, when they are skipped, if more than
+    `max_bad_share` of the rows are bad.
     """
-    dataset = gather(spec, kind, format, columns)
+    dataset = gather(spec, kind, options)
     judge(dataset.report, skip_bad_rows, max_bad_share)
-    for line in dataset.report.notes:
-        console.note(line)
-    if dataset.report.skipped:
-        console.warn(f"{dataset.name}: {_counts(dataset.report)} skipped, the first being {dataset.report.skipped[0]}")
+    tell(dataset.report)
     return dataset
 
 
-def gather(
-    spec: str | Spec, kind: str = "", format: str | None = None, columns: Mapping[str, str] | None = None
-) -> Dataset:
-    """`read` without a judgement: the good rows as records, the bad ones in the report, nothing said."""
-    source = parse(spec) if isinstance(spec, str) else spec
-    if source.place == "primer":
-        return _primer(source, kind)
-    collected = _Collected(source, kind, format, columns)
-    for part in _parts(source, kind, collected.notes):
-        collected.add(part)
-    return collected.dataset()
+def tell(report: ReadReport) -> None:
+    """Says on stderr how a source was understood and what was left out."""
+    for line in report.notes:
+        console.note(line)
+    filtered = sum(row.rows for row in report.skipped if row.kind == "filtered")
+    if filtered:
+        first = next(row for row in report.skipped if row.kind == "filtered")
+        console.note(
+            f"{report.name}: {filtered:,} of {report.read:,} rows are left out on purpose, the first being {first}"
+        )
+    if report.bad:
+        first = next(row for row in report.skipped if row.kind == "bad")
+        console.warn(f"{report.name}: {_counts(report)} skipped, the first being {first}")
+
+
+def gather(spec: str | Spec, kind: str = "", options: ReadOptions | None = None) -> Dataset:
+    """`read` without a judgement: the good rows as records, the others in the report, nothing said."""
+    stream = open(spec, kind, options)
+    records = [found for found in stream if not isinstance(found, BadRow)]
+    return Dataset(records, stream.report, fingerprint(records), stream.source.text, stream.source.weight)
 
 
 def judge(report: ReadReport, skip_bad_rows: bool = False, max_bad_share: float = MAX_BAD_SHARE) -> None:
     """Raises DataError when there are no rows, none that can be used, bad ones, or, if they are skipped, too many."""
     if not report.read:
         raise DataError(f"{report.name}: there are no rows in it")
-    if not report.skipped:
+    if report.kept and not report.bad:
         return
-    lines = [str(row) for row in report.skipped[:SHOWN]]
-    if len(report.skipped) > SHOWN:
-        lines.append(f"… and {len(report.skipped) - SHOWN:,} more")
-    share = len(report.skipped) / report.read
+    shown = [row for row in report.skipped if row.kind == "bad"] or list(report.skipped)
+    lines = [str(row) for row in shown[:SHOWN]]
+    if len(shown) > SHOWN:
+        lines.append(f"… and {len(shown) - SHOWN:,} more")
+    share = report.bad / report.read
     if not report.kept:
         lines += [f"no row of {report.name} can be used"] if report.read > 1 else []
     elif not skip_bad_rows:
@@ -125,24 +262,6 @@ def judge(report: ReadReport, skip_bad_rows: bool = False, max_bad_share: float 
     raise DataError("\n".join(lines))
 
 
-def texts(record: Record) -> Iterator[str]:
-    """Every text of a record, roles included: what is hashed, and searched for what cannot be learned."""
-    match record:
-        case Document():
-            yield record.text
-        case Conversation():
-            for message in record.messages:
-                yield message.role if message.learn is None else f"{message.role} learn={message.learn}"
-                yield message.content
-                yield from (repr(call) for call in message.tool_calls)
-        case Preference():
-            yield from chain(texts(record.chosen), texts(record.rejected))
-        case Rated():
-            yield from chain(texts(record.conversation), [str(record.good)])
-        case Problem():
-            yield from chain(texts(record.prompt), [record.grader, repr(sorted(record.answer.items()))])
-
-
 def fingerprint(records: Iterable[Record]) -> str:
     """SHA-256 of what the records say, in their order."""
     digest = hashlib.sha256()
@@ -153,124 +272,5 @@ def fingerprint(records: Iterable[Record]) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One file, or one split of a hub dataset."""
-
-    name: str
-    rows: Iterator[Row | BadRow]
-    fingerprint: str
-    is_text: bool = False  # the kind of file says what it is, whatever --format says
-
-
-class _Collected:
-    """What has been read so far of one source."""
-
-    def __init__(self, source: Spec, kind: str, format: str | None, columns: Mapping[str, str] | None) -> None:
-        self.source, self.kind, self.format, self.columns = source, kind, format, columns
-        self.records: list[Record] = []
-        self.bad: list[BadRow] = []
-        self.notes: list[str] = []
-        self.readings: list[Reading] = []
-
-    def add(self, part: _Part) -> None:
-        """Reads one part, up to the number of records that is wanted."""
-        if self._full():
-            return
-        first = _first(part.rows)
-        good = [row.value for row in first if isinstance(row, Row)][:SAMPLE]
-        reading = self._reading(part, good) if good else None
-        for row in chain(first, part.rows):
-            found = row if isinstance(row, BadRow) else _parsed(row, part, reading)
-            if isinstance(found, BadRow):
-                self.bad.append(found)
-            else:
-                self.records.append(found)
-            if self._full():
-                return
-
-    def dataset(self) -> Dataset:
-        """Everything that was kept, with the report."""
-        reading = self.readings[0] if self.readings else None
-        report = ReadReport(
-            name=self.source.text,
-            read=len(self.records) + len(self.bad),
-            kept=len(self.records),
-            skipped=tuple(self.bad),
-            format=", ".join(dict.fromkeys(reading.format for reading in self.readings)),
-            columns=reading.columns if reading else {},
-            notes=tuple(self.notes),
-        )
-        return Dataset(self.records, report, fingerprint(self.records), self.source.text, self.source.weight)
-
-    def _full(self) -> bool:
-        return self.source.limit is not None and len(self.records) >= self.source.limit
-
-    def _reading(self, part: _Part, rows: list[dict[str, Any]]) -> Reading:
-        """How this part is read; said once for parts that are read alike."""
-        if part.is_text:
-            reading = Reading("text", {"text": "text"})
-        else:
-            reading = recognise(rows, part.name, self.kind, self.format, self.columns)
-        if reading not in self.readings:
-            self.readings.append(reading)
-            self.notes.append(f"{part.name}: {reading}")
-        return reading
-
-
-def _primer(source: Spec, kind: str) -> Dataset:
-    """The data that comes with the package: its parts are named after the colon."""
-    part = source.split or ("documents" if kind == "documents" else kind or "conversations")
-    # the records of the primer are the same in every run: its seed is not the run's
-    found: Iterator[Record] = registry.load("tasks", "primer").records(part, 0)
-    records = list(islice(found, source.limit))
-    report = ReadReport(source.text, len(records), len(records), format=f"primer:{part}")
-    return Dataset(records, report, fingerprint(records), source.text, source.weight)
-
-
-def _parts(source: Spec, kind: str, notes: list[str]) -> Iterator[_Part]:
-    """The files of a path in sorted order, or the one split of a hub dataset."""
-    if source.place == "hub":
-        opened = hub.read(source.name, source.config, source.split, kind, source.limit)
-        notes.extend([opened.note] if opened.note else [])
-        yield _Part(opened.name, opened.rows, opened.fingerprint)
-        return
-    path = Path(source.name)
-    known, unknown = files.list_folder(path) if path.is_dir() else ([path], [])
-    if not known:
-        raise DataError(f"{path}: no file in this folder can be read; known kinds are {', '.join(files.READERS)}")
-    if unknown:
-        shown = ", ".join(file.name for file in unknown[:3]) + (", …" if len(unknown) > 3 else "")
-        notes.append(f"{path}: {len(unknown)} files of other kinds are not read: {shown}")
-    for file in known:
-        rows = files.read(file)
-        with file.open("rb") as opened_file:
-            yield _Part(str(file), rows, hashlib.file_digest(opened_file, "sha256").hexdigest(), files.is_text(file))
-
-
-def _first(rows: Iterator[Row | BadRow]) -> list[Row | BadRow]:
-    """Rows up to the tenth good one."""
-    taken: list[Row | BadRow] = []
-    good = 0
-    for row in rows:
-        taken.append(row)
-        good += isinstance(row, Row)
-        if good == SAMPLE:
-            break
-    return taken
-
-
-def _parsed(row: Row, part: _Part, reading: Reading | None) -> Record | BadRow:
-    """One row as a record that knows where it came from, or why it is none."""
-    assert reading is not None, "a good row is among the first rows, so the format is known"
-    try:
-        record: Record = reading.module.parse(row.value, reading.columns)
-        if any("\0" in text for text in texts(record)):
-            raise DataError("the text holds a NUL character; remove it")
-        return replace(record, source=Source(part.name, row.line, part.fingerprint))
-    except DataError as error:
-        return BadRow(part.name, row.line, str(error))
-
-
 def _counts(report: ReadReport) -> str:
-    return f"{len(report.skipped):,} of {report.read:,} rows"
+    return f"{report.bad:,} of {report.read:,} rows"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from chatwright.data.files import READERS
+from chatwright.data import files
 from chatwright.errors import DataError
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+){0,2}")
@@ -25,14 +25,15 @@ class Spec:
     config: str = ""
     split: str = ""  # of the primer: its part
     limit: int | None = None
-    weight: float = 1.0
+    weight: float | None = None
 
 
 def parse(spec: str) -> Spec:
     """`SOURCE[/CONFIG after a hub id][:SPLIT][#N][@WEIGHT]`; raises DataError for what is none of these."""
     if not spec.strip():
         raise DataError("the data is not named; give a file, a folder, a hub dataset or primer")
-    rest, weight, limit = spec, 1.0, None
+    rest, limit = spec, None
+    weight: float | None = None
     if not _exists(rest) and "@" in rest:
         rest, _, text = rest.rpartition("@")
         weight = _weight(spec, text)
@@ -50,7 +51,7 @@ def parse(spec: str) -> Spec:
         return Spec(spec, "primer", rest, "", split, limit, weight)
     if _exists(rest):
         raise DataError(f"{spec!r}: the local path {rest} has no splits; give the path of the file that you mean")
-    if not _HUB_ID.fullmatch(rest) or Path(rest).suffix.lower() in READERS:
+    if not _HUB_ID.fullmatch(rest) or files.is_known(Path(rest)):
         raise DataError(f"{rest!r} does not exist{nearest(rest)}")
     owner_and_name, config = "/".join(rest.split("/")[:2]), "/".join(rest.split("/")[2:])
     return Spec(spec, "hub", owner_and_name, config, split, limit, weight)

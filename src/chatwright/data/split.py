@@ -6,6 +6,7 @@ carry a validation prompt into training. Long documents are cut at paragraphs fi
 
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -17,6 +18,8 @@ from chatwright.text.records import Conversation, Document, Preference, Problem,
 LONG = 20_000  # characters: a longer document is always cut, a shorter one where there are fewer than FEWEST of them
 PIECE = 2_000  # characters of one piece, about a page
 FEWEST = 3  # distinct prompts that give each of the three splits one
+NAMES = ("train", "validation", "test")
+Shares = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -29,27 +32,99 @@ class Splits:
     notes: tuple[str, ...] = ()
 
 
-def split(records: Sequence[Record], shares: tuple[float, float, float] = (0.9, 0.05, 0.05), seed: int = 0) -> Splits:
+@dataclass(frozen=True)
+class Placed:
+    """A record, or the pieces of one that belong together, in its split. `hashes` are of the pieces, by which they were
+    placed; none where the source says what is held out."""
+
+    record: Record
+    split: str
+    hashes: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """Where a record belongs, told from the record alone, so that it can be told in any order and by any process.
+
+    `moved` are the hashes that belong elsewhere than their number says, and `few` means that all documents are cut:
+    `corrected` finds out both once all hashes are known.
+    """
+
+    shares: Shares = (0.9, 0.05, 0.05)
+    moved: tuple[tuple[float, str], ...] = ()
+    few: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6 or not self.shares[0]:
+            raise ValueError(f"shares are {self.shares}; they must be parts of 1, the first above 0")
+
+    @property
+    def cuts(self) -> bool:
+        """Whether anything is held out at all."""
+        return bool(self.shares[1] or self.shares[2])
+
+    def place(self, record: Record) -> list[Placed]:
+        """The record whole, or a long document in parts; neighbouring pieces of the same split are one text again."""
+        own = record.source.split
+        if own or not self.cuts:
+            return [Placed(record, own if own and self.shares[NAMES.index(own)] else "train", ())]
+        long = isinstance(record, Document) and (self.few or len(record.text) > LONG)
+        pieces = list(_cut(record)) if isinstance(record, Document) and long else [record]
+        placed = [(self.named(hash_of(piece)), piece) for piece in pieces]
+        return [
+            Placed(_joined(run), name, tuple(map(hash_of, run)))
+            for name, group in groupby(placed, key=lambda one: one[0])
+            for run in [[piece for _, piece in group]]
+        ]
+
+    def corrected(self, hashes: Iterable[float], notes: list[str]) -> "SplitRule":
+        """The rule that these hashes, of all there is, ask for: so that no split with a share is empty.
+
+        Where it is another rule, the hashes may be others under it: whoever asks places everything anew and asks again.
+        """
+        distinct = sorted(set(hashes))
+        if not self.cuts or not distinct:
+            return self
+        if len(distinct) < FEWEST and not self.few:
+            return replace(self, few=True)
+        names = _assigned(distinct, self.shares, notes)
+        return replace(self, moved=tuple((h, name) for h, name in names.items() if name != _named(h, self.shares)))
+
+    def named(self, value: float) -> str:
+        """The split of a hash."""
+        return dict(self.moved).get(value, _named(value, self.shares))
+
+
+def split(records: Sequence[Record], shares: Shares = (0.9, 0.05, 0.05)) -> Splits:
     """Cuts records into train, validation and test by `shares`, which add up to 1.
 
     Where a split with a share would get nothing, it gets the prompt with the lowest hash, if there are three distinct
-    prompts or more. Leave `seed` at 0, whatever the run's is: stages with different seeds would learn each other's
-    validation prompts.
+    prompts or more.
     """
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or not shares[0]:
-        raise ValueError(f"shares are {shares}; they must be parts of 1, the first above 0")
-    if not shares[1] and not shares[2]:
-        return Splits(list(records), [], [])
-    notes: list[str] = []
-    pieces = _pieces(records, notes)
-    hashes = [_hash(key(record), seed) for _, record in pieces]
-    names = _assigned(sorted(set(hashes)), shares, notes)
-    parts: dict[str, list[Record]] = {"train": [], "validation": [], "test": []}
-    placed = [(names[value], number, record) for value, (number, record) in zip(hashes, pieces, strict=True)]
-    # neighbouring pieces of one document that fall in the same split are one text again
-    for (name, _), run in groupby(placed, key=lambda piece: piece[:2]):
-        parts[name].append(_joined([record for _, _, record in run]))
+    rule = SplitRule(shares)
+    while True:
+        notes: list[str] = []
+        placed = [rule.place(record) for record in records]
+        better = rule.corrected((value for group in placed for one in group for value in one.hashes), notes)
+        if better == rule:
+            break
+        rule = better
+    pieces = [sum(len(one.hashes) for one in group) for group in placed]
+    notes = [*cut_notes(sum(count > 1 for count in pieces), sum(count for count in pieces if count > 1)), *notes]
+    parts = {name: [one.record for group in placed for one in group if one.split == name] for name in NAMES}
     return Splits(parts["train"], parts["validation"], parts["test"], tuple(notes))
+
+
+def cut_notes(documents: int, pieces: int) -> list[str]:
+    """What is said where long documents were cut."""
+    if not documents:
+        return []
+    return [f"long documents ({documents}) are cut at paragraphs, and the {pieces} pieces are split"]
+
+
+def hash_of(record: Record) -> float:
+    """A number in [0, 1) fixed by what is asked."""
+    return int.from_bytes(hashlib.sha256(key(record).encode()).digest()[:8], "big") / 2**64
 
 
 def key(record: Record) -> str:
@@ -73,53 +148,33 @@ def overlap(first: Iterable[Record], second: Iterable[Record]) -> list[str]:
     return sorted({key(record) for record in first} & {key(record) for record in second})
 
 
-def _hash(text: str, seed: int) -> float:
-    """A number in [0, 1) fixed by the text."""
-    salted = f"{seed}\0{text}" if seed else text
-    return int.from_bytes(hashlib.sha256(salted.encode()).digest()[:8], "big") / 2**64
-
-
-def _assigned(hashes: list[float], shares: tuple[float, float, float], notes: list[str]) -> dict[float, str]:
-    """The split of each hash (sorted, distinct): the lowest are the test, the next the validation set."""
+def _named(value: float, shares: Shares) -> str:
+    """The split that a hash belongs to: the lowest are the test, the next the validation set."""
     _, validation, test = shares
-    names = {
-        value: "test" if value < test else "validation" if value < test + validation else "train" for value in hashes
-    }
+    return "test" if value < test else "validation" if value < test + validation else "train"
+
+
+def _assigned(hashes: list[float], shares: Shares, notes: list[str]) -> dict[float, str]:
+    """The split of each hash (sorted, distinct)."""
+    _, validation, test = shares
+    names = {value: _named(value, shares) for value in hashes}
     if len(hashes) < FEWEST:
-        names = dict.fromkeys(hashes, "train")
         notes.append(f"{len(hashes)} distinct prompts are too few to split; all of them are trained on")
-        return names
+        return dict.fromkeys(hashes, "train")
     # what is wanted but empty takes the lowest hash of a split that can spare it
     for name, share in (("test", test), ("validation", validation), ("train", 1.0)):
-        if share and name not in names.values():
-            spare = [value for value in hashes if list(names.values()).count(names[value]) > 1]
+        counts = Counter(names.values())
+        if share and not counts[name]:
+            spare = [value for value in hashes if counts[names[value]] > 1]
             moved = spare[-1] if name == "train" else spare[0]
             notes.append(f"the {name} split would be empty, so it gets one of the {len(hashes)} distinct prompts")
             names[moved] = name
     return names
 
 
-def _pieces(records: Sequence[Record], notes: list[str]) -> list[tuple[int, Record]]:
-    """Every record with its number; long documents in pieces."""
-    few = len({key(record) for record in records}) < FEWEST
-    pieces: list[tuple[int, Record]] = []
-    cut = 0
-    for number, record in enumerate(records):
-        if isinstance(record, Document) and (few or len(record.text) > LONG):
-            size = min(PIECE, max(200, len(record.text) // 40))
-            documents = list(_cut(record, size))
-            cut += len(documents) > 1
-            pieces.extend((number, document) for document in documents)
-        else:
-            pieces.append((number, record))
-    if cut:
-        count = len(pieces) - len(records) + cut
-        notes.append(f"long documents ({cut}) are cut at paragraphs, and the {count} pieces are split")
-    return pieces
-
-
-def _cut(document: Document, size: int) -> Iterator[Document]:
-    """A document in pieces of about `size` characters that begin where a paragraph, a line or a word does."""
+def _cut(document: Document) -> Iterator[Document]:
+    """A document in pieces that begin where a paragraph, a line or a word does."""
+    size = min(PIECE, max(200, len(document.text) // 40))
     text, start, end = document.text, 0, 0
     while start < len(text):
         end = _boundary(text, start, size)

@@ -7,6 +7,7 @@ the end of an answer never stops.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from chatwright.data.ends import learned_runs
 from chatwright.text.records import Conversation, Document, Preference, Problem, Rated, Record
 from chatwright.text.template import ChatTemplate, Example, render_document
 from chatwright.text.tokenizer import Tokenizer
@@ -41,20 +42,21 @@ def fit(conversation: Conversation, tokenizer: Tokenizer, template: ChatTemplate
     """
     whole = template.render(conversation, tokenizer)
     tokens = len(whole.ids)
-    if not any(whole.mask):
+    if not any(whole.mask[1:]):  # nothing comes before the first id, so it is no target
         return Fitted(Fit.NOTHING_LEARNED, None, None, tokens)
     if _needed(whole, conversation) <= seq_len:
         return Fitted(Fit.WHOLE, _cut(whole, seq_len), conversation, tokens)
-    ends = [number for number, message in enumerate(conversation.messages, start=1) if message.learned]
-    for end in reversed([number for number in ends if number < len(conversation)]):
-        kept = conversation[:end]
-        example = template.render(kept, tokenizer)
-        if _needed(example, kept) <= seq_len:
-            return Fitted(Fit.TURNS_DROPPED, _cut(example, seq_len), kept, tokens, len(conversation) - end)
+    answers = [number for number, message in enumerate(conversation.messages, start=1) if message.learned]
+    for end, needed in zip(
+        reversed(answers), reversed(_ends(whole, conversation, answers, tokenizer, template)), strict=True
+    ):
+        if needed <= seq_len and end < len(conversation):
+            cut = _cut(whole, needed)
+            return Fitted(Fit.TURNS_DROPPED, cut, conversation[:end], tokens, len(conversation) - end)
     cut = _cut(whole, seq_len)
-    if not any(cut.mask):
+    if not any(cut.mask[1:]):
         return Fitted(Fit.UNLEARNABLE, None, None, tokens)
-    return Fitted(Fit.ANSWER_CUT, cut, conversation[: ends[0]], tokens, len(conversation) - ends[0])
+    return Fitted(Fit.ANSWER_CUT, cut, conversation[: answers[0]], tokens, len(conversation) - answers[0])
 
 
 def truncate(
@@ -92,6 +94,20 @@ def _needed(example: Example, conversation: Conversation) -> int:
     if not conversation.messages[-1].learned:
         return len(example.ids)
     return len(example.mask) - example.mask[::-1].index(1)
+
+
+def _ends(
+    whole: Example, conversation: Conversation, answers: list[int], tokenizer: Tokenizer, template: ChatTemplate
+) -> list[int]:
+    """How many ids it takes to the end of each answer.
+
+    Between two answers stands the header of the second, which nobody learns: each run of learned ids is one answer,
+    unless a template writes something else. Then each beginning is rendered by itself.
+    """
+    ends = learned_runs(whole.mask)
+    if len(ends) == len(answers):
+        return ends
+    return [_needed(template.render(conversation[:end], tokenizer), conversation[:end]) for end in answers]
 
 
 def _cut(example: Example, seq_len: int) -> Example:

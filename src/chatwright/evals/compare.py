@@ -17,6 +17,7 @@ from chatwright.evals.benchmark import Score
 from chatwright.evals.health import Health
 from chatwright.evals.intervals import Difference
 from chatwright.evals.prompts import Prompt, prompt
+from chatwright.text.manners import leaks_role, loops, words
 from chatwright.text.records import Conversation, Problem
 
 if TYPE_CHECKING:
@@ -140,9 +141,9 @@ def changes(first: Evaluation, second: Evaluation) -> list[Change]:
 
     found = [
         change("stops by itself", "share", 1, lambda c: float(c.finish == "stop")),
-        change("loops", "share", -1, lambda c: float(health.loops(c.text))),
-        change("speaks for the user", "share", -1, lambda c: float(health.leaks_role(c.text))),
-        change("words per reply", "words", 0, lambda c: float(len(health.words(c.text)))),
+        change("loops", "share", -1, lambda c: float(loops(c.text))),
+        change("speaks for the user", "share", -1, lambda c: float(leaks_role(c.text))),
+        change("words per reply", "words", 0, lambda c: float(len(words(c.text)))),
         change("distinct word pairs", "share", 0, lambda c: health.distinct(c.text, 2)),
     ]
     for name, score in first.scores.items():

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from chatwright import disk
 from chatwright.errors import DataError
 from chatwright.text.records import Conversation
-from chatwright.text.template import ChatTemplate, Example
+from chatwright.text.template import Example
 
 if TYPE_CHECKING:
     from chatwright.evals.compare import Change, Evaluation
     from chatwright.evals.health import Health
-    from chatwright.text.tokenizer import Tokenizer
 
 State = Literal["green", "red", "warning", "not comparable", "not run"]
 STATES: tuple[str, ...] = get_args(State)
@@ -65,69 +64,50 @@ def any_red(proofs: Iterable[Proof]) -> bool:
     return any(proof.state == "red" for proof in proofs)
 
 
-def mask_proof(examples: Iterable[Example], listed: Collection[int] = ()) -> Proof:
-    """Something is learned, and every row from which nothing is learned was listed (`listed`: row numbers from 0)."""
-    lengths, learned = [], []
-    for example in examples:
-        lengths.append(len(example.ids))
-        learned.append(sum(example.mask))
+def mask_proof(lengths: Sequence[int], learned: Sequence[int], listed: Collection[int] = ()) -> Proof:
+    """Something is learned, and every row from which nothing is learned was listed (`listed`: row numbers from 0).
+
+    lengths: ids of each row; learned: how many of them are.
+    """
     without = [row for row, count in enumerate(learned) if not count]
     unlisted = sorted(set(without) - set(listed))
+    tokens, taught = int(sum(lengths)), int(sum(learned))
+    per_row = [int(value) for value in (min(learned), statistics.median(learned), max(learned))] if len(learned) else []
     figures: dict[str, Any] = {
         "rows": len(learned),
-        "tokens": sum(lengths),
-        "learned": sum(learned),
-        "learned_per_row": [min(learned), statistics.median(learned), max(learned)] if learned else [],
+        "tokens": tokens,
+        "learned": taught,
+        "learned_per_row": per_row,
         "rows_without": len(without),
         "rows_without_not_listed": unlisted[:SHOWN],
     }
-    if not any(learned):
-        says = f"None of the {sum(lengths):,} tokens in {len(learned):,} rows is learned."
-        return Proof("mask", "red", says, figures)
+    if not taught:
+        return Proof("mask", "red", f"None of the {tokens:,} tokens in {len(learned):,} rows is learned.", figures)
     if unlisted:
-        says = f"{len(unlisted):,} rows teach nothing and are not listed: {_named(unlisted)} (from 0)."
+        named = ", ".join(map(str, unlisted[:SHOWN]))
+        says = f"{len(unlisted):,} rows teach nothing and are not listed: {named} (from 0)."
         return Proof("mask", "red", says, figures)
-    says = (
-        f"{sum(learned):,} of {sum(lengths):,} tokens are learned ({sum(learned) / sum(lengths):.0%}), "
-        f"{min(learned):,} to {max(learned):,} in a row"
-    )
+    says = f"{taught:,} of {tokens:,} tokens are learned ({taught / tokens:.0%}), {per_row[0]:,} to {per_row[2]:,} in a row"
     left_out = f"; {len(without):,} rows teach nothing and are listed" if without else ""
     return Proof("mask", "green", f"{says}{left_out}.", figures)
 
 
-def stop_proof(
-    conversations: Sequence[Conversation],
-    template: ChatTemplate,
-    tokenizer: Tokenizer,
-    *,
-    truncated: Collection[int] = (),
-    measured: Health | None = None,
-) -> Proof:
-    """The end of every assistant turn is learned; rows in `truncated` (numbers from 0) are counted, not judged.
+def stop_proof(answers: int, without: Sequence[str], *, truncated: int = 0, measured: Health | None = None) -> Proof:
+    """The end of every assistant turn is learned; cut rows are counted, not judged.
 
-    Red when the end token of an assistant turn is missing or has mask 0. `measured` is the finished model's chat
-    health: a share of stopping under 90 % is a warning.
+    answers: in whole rows; without: file:line of those whose end token is missing or has mask 0, which is red; truncated:
+    rows that lost the end of an answer. `measured` is the finished model's chat health: a share of stopping under 90 %
+    is a warning.
     """
-    stops = set(template.stop_ids(tokenizer))
-    turns, without = 0, []
-    for row, conversation in enumerate(conversations):
-        if row in truncated:
-            continue
-        example = template.render(conversation, tokenizer)
-        for k, message in enumerate(conversation.messages):
-            if message.role == "assistant" and message.learned:
-                turns += 1
-                start = len(template.render(conversation[:k], tokenizer, reply=True).ids)
-                if not _end_is_learned(example, start, stops):
-                    without.append(row)
-    figures: dict[str, Any] = {"turns": turns, "turns_without": len(without), "truncated_rows": len(set(truncated))}
-    cut = f"; {len(set(truncated)):,} rows were truncated" if truncated else ""
+    figures: dict[str, Any] = {"turns": answers, "turns_without": len(without), "truncated_rows": truncated}
+    cut = f"; {truncated:,} rows were truncated" if truncated else ""
     if without:
-        says = f"{len(without):,} of {turns:,} answers do not teach their end, in rows {_named(without)} (from 0){cut}."
+        named = ", ".join(list(dict.fromkeys(without))[:SHOWN])
+        says = f"{len(without):,} of {answers:,} answers do not teach their end, in {named}{cut}."
         return Proof("stop", "red", says, figures)
-    if not turns:
+    if not answers:
         return Proof("stop", "not run", f"There is no whole assistant turn to look at{cut}.", figures)
-    says = f"The end of all {turns:,} answers is learned{cut}"
+    says = f"The end of all {answers:,} answers is learned{cut}"
     if measured is None:
         return Proof("stop", "green", f"{says}.", figures)
     return with_measured(Proof("stop", "green", f"{says}.", figures), measured)
@@ -211,12 +191,6 @@ def before_after_proof(stages: Mapping[str, Evaluation | None]) -> Proof:
     return Proof("before/after", "green", f"{says}; none became worse beyond chance.", figures)
 
 
-def _end_is_learned(example: Example, start: int, stops: Collection[int]) -> bool:
-    """Whether the first end token from `start` on has mask 1: contents never hold one, so it ends this answer."""
-    end = next((i for i in range(start, len(example.ids)) if example.ids[i] in stops), None)
-    return end is not None and example.mask[end] == 1
-
-
 def _exported_differs(exported: Any, before: Conversation, fed: list[int]) -> str:
     try:
         return _first_difference("the exported template", exported.prompt(_as_answered(before)), fed)
@@ -243,7 +217,3 @@ def _worse(change: Change) -> str:
     """`never asked (sft: -4.0 points, 95 % -7.0 to -1.0)`."""
     points = [100 * value for value in (change.difference.value, change.difference.low, change.difference.high)]
     return f"{change.what} ({change.second}: {points[0]:+.1f} points, 95 % {points[1]:+.1f} to {points[2]:+.1f})"
-
-
-def _named(rows: Sequence[int]) -> str:
-    return ", ".join(map(str, sorted(set(rows))[:SHOWN]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -28,10 +28,15 @@ Prepared = TypeVar("Prepared")
 
 
 class Objective(Protocol[Prepared]):
-    """A settings dataclass; its file is its name. `Prepared` is its data as ids, made once and used many times."""
+    """A settings dataclass; its file is its name. `Prepared` is its data as ids, made once and used many times.
+
+    `rule` names the entry of `data.lessons` that makes ids of a record, here and in the processes that prepare data.
+    """
+
+    rule: ClassVar[str]
 
     def prepare(self, data: Sequence[Record], start: Checkpoint) -> Prepared:
-        """Records as the ids and masks to learn from. DataError for records that this objective cannot learn from."""
+        """Records at hand as the ids and masks to learn from. DataError for those that nothing can be learned from."""
         ...
 
     def batches(

@@ -5,17 +5,17 @@ Part of the rows may rehearse documents, so that what pretraining taught is not 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from chatwright.checkpoint import Checkpoint
-from chatwright.data.loader import Batch, Examples, Pack, batches_per_epoch, once, pack
-from chatwright.data.truncate import fit
+from chatwright.data import lessons
+from chatwright.data.examples import Examples
+from chatwright.data.loader import Batch, Pack, batches_per_epoch, once, pack
 from chatwright.errors import DataError
 from chatwright.models.protocol import LanguageModel
 from chatwright.objectives.logprobs import token_loss
-from chatwright.objectives.pretrain import document_examples
 from chatwright.objectives.protocol import Loss
-from chatwright.text.records import Conversation, Document, Record
+from chatwright.text.records import Document, Record
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,15 @@ class Lessons:
     conversations: Examples
     documents: Examples | None = None
 
+    def __len__(self) -> int:
+        return len(self.conversations)
+
 
 @dataclass(frozen=True)
 class Sft:
     """`rehearse` is the share of rows that come from the documents among the data, when there are any."""
 
+    rule: ClassVar[str] = "conversations"
     batch_size: int = 8
     seq_len: int = 512
     seed: int = 0
@@ -39,19 +43,15 @@ class Sft:
         """Conversations cut to whole turns; DataError when none can be learned from."""
         documents = [record for record in data if isinstance(record, Document)]
         others = [record for record in data if not isinstance(record, Document)]
-        conversations = [record for record in others if isinstance(record, Conversation)]
-        if len(conversations) < len(others):
-            wrong = next(record for record in others if not isinstance(record, Conversation))
-            raise DataError(f"{wrong.source}: a {type(wrong).__name__.lower()}; sft learns from conversations")
-        if not conversations:
+        if not others:
             raise DataError(
                 "there is no conversation in the data; sft learns from conversations, `pretrain` from documents"
             )
-        room = self.seq_len + 1  # ids; the shift by one makes seq_len predictions of them
-        fitted = (fit(one, start.tokenizer, start.template, room) for one in conversations)
-        learned = Examples(one.example for one in fitted if one.example is not None)
-        rehearsed = document_examples(documents, start.tokenizer, self.seq_len) if documents and self.rehearse else None
-        return Lessons(learned, rehearsed)
+        text = lessons.Text(start.tokenizer, start.template)
+        learned = Examples.of(lessons.examples(others, lessons.conversations, text, self.seq_len))
+        if not documents or not self.rehearse:
+            return Lessons(learned)
+        return Lessons(learned, Examples.of(lessons.examples(documents, lessons.documents, text, self.seq_len)))
 
     def batches(
         self, data: Lessons, policy: Checkpoint, start: Checkpoint, cursor: dict[str, Any] | None = None

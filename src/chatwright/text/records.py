@@ -3,8 +3,9 @@
 Frozen, and checked once, here: whoever holds a Record need not check it again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, get_args
 
 from chatwright.errors import DataError
@@ -15,11 +16,12 @@ ROLES: tuple[str, ...] = get_args(Role)
 
 @dataclass(frozen=True)
 class Source:
-    """Where a record came from; `str(source)` is `file:line`."""
+    """Where a record came from; `str(source)` is `file:line`. `split`: where the source says what is held out."""
 
     file: str = ""
     line: int = 0
     fingerprint: str = ""
+    split: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
@@ -140,6 +142,24 @@ class Problem:
 
 
 Record = Document | Conversation | Preference | Rated | Problem
+
+
+def texts(record: Record) -> Iterator[str]:
+    """Every text of a record, roles included: what is hashed, and searched for what cannot be learned."""
+    match record:
+        case Document():
+            yield record.text
+        case Conversation():
+            for message in record.messages:
+                yield message.role if message.learn is None else f"{message.role} learn={message.learn}"
+                yield message.content
+                yield from (repr(call) for call in message.tool_calls)
+        case Preference():
+            yield from chain(texts(record.chosen), texts(record.rejected))
+        case Rated():
+            yield from chain(texts(record.conversation), [str(record.good)])
+        case Problem():
+            yield from chain(texts(record.prompt), [record.grader, repr(sorted(record.answer.items()))])
 
 
 def check_text(text: str, what: str) -> None:

@@ -1,10 +1,12 @@
 """The settings that every training verb shares, under the same names on the command line, in YAML and in Python."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from chatwright.config import Group, Settings
+from chatwright.config import Group
+from chatwright.data.settings import DataSettings
 
 
 class Optim(Group):
@@ -47,7 +49,7 @@ class Lora(Group):
     )
 
 
-class TrainSettings(Settings):
+class TrainSettings(DataSettings):
     """What a training verb is given; the verb adds the model and the data."""
 
     out: str = Field(description="folder of the run; it is made, and must not hold another run")
@@ -86,8 +88,13 @@ class TrainSettings(Settings):
         default=None, ge=1, description="processor threads; what the machine gives if not given"
     )
     resume: bool = Field(default=False, description="go on with the run in --out from its newest whole checkpoint")
-    skip_bad_rows: bool = Field(default=False, description="leave out rows that cannot be read, and list them")
-    max_bad_share: float = Field(default=0.01, ge=0, le=1, description="of the rows, when bad ones are skipped")
+    prepared: Path | None = Field(
+        default=None,
+        description="folder for tokenised data, used again while nothing has changed; ~/.cache if not given",
+    )
+    workers: int | None = Field(
+        default=None, ge=1, description="processes that prepare data; one a processor if not given"
+    )
     proofs: Literal["strict", "warn"] = Field(
         default="strict", description="a red proof ends with exit code 6, or only warns"
     )

@@ -13,7 +13,6 @@ import torch
 from chatwright import config, console, disk
 from chatwright.checkpoint import Checkpoint, checkpoints, read_json
 from chatwright.data.loader import Batch
-from chatwright.data.split import Splits
 from chatwright.errors import ConfigError, DataError, NoCheckpoint
 from chatwright.evals.loss import LossReport
 from chatwright.evals.proofs import Proof
@@ -31,19 +30,23 @@ from chatwright.train.trainer import Hooks, Schedule, Setup, Trainer
 
 # settings that may differ between a run and its resumption, because they do not change the weights
 FREE = {"out", "resume", "json", "save_every", "keep", "sample_every", "proofs", "device", "compare", "checkpointing"}
+FREE |= {"prepared", "workers"}
 FINAL = 3  # times --eval-batches are measured of each split before the first step and after the last
 LIVE_TOKENS = 40  # of a sample shown while training
 
 
 @dataclass
 class Job:
-    """What a verb hands over. `loaded`: the weights came from a file (sanity then expects them to know language)."""
+    """What a verb hands over. `data`: "train", and "validation" and "test" where there are any, as the objective has it.
+
+    `loaded`: the weights came from a file (sanity then expects them to know language).
+    """
 
     verb: str
     settings: TrainSettings
     policy: Checkpoint
     objective: Objective[Any]
-    data: Splits
+    data: Mapping[str, Any]
     data_report: Mapping[str, Any] = field(default_factory=dict)
     loaded: bool = True
     live_prompt: Conversation | str = ""
@@ -117,12 +120,12 @@ class _Stage:
         self.job, self.folder, self.began = job, folder, time.perf_counter()
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        if not job.data.train:
+        if "train" not in job.data:
             raise DataError("there is nothing to train on: the training split is empty")
         self.device = device_of(settings.device)
         # the frozen model it began as shares the policy's weights: objectives here ask it for text only
         self.start = job.policy
-        self.data = self._prepared()
+        self.data = dict(job.data)
         per_epoch = job.objective.steps_per_epoch(self.data["train"])
         setup = Setup(
             policy=job.policy,
@@ -138,17 +141,6 @@ class _Stage:
             identity=_identity(job),
         )
         self.trainer = Trainer(setup)
-
-    def _prepared(self) -> dict[str, Any]:
-        """The splits as ids. A held-out one with nothing to learn from cannot be measured, and that is said."""
-        data = {"train": self.job.objective.prepare(self.job.data.train, self.start)}
-        for name, records in {"validation": self.job.data.validation, "test": self.job.data.test}.items():
-            try:
-                if records:
-                    data[name] = self.job.objective.prepare(records, self.start)
-            except DataError as error:
-                console.warn(f"the {name} split is not measured: {error}")
-        return data
 
     def run(self, signals: Signals) -> StageResult:
         job, trainer = self.job, self.trainer
@@ -261,8 +253,8 @@ class _Stage:
         return {
             "base_model": job.policy.origin,
             "stage": job.verb,
-            "dataset": job.data_report.get("name", ""),
-            "num_samples": len(job.data.train),
+            "dataset": job.data_report.get("public_name", ""),
+            "num_samples": len(job.data["train"]),
             "num_epochs": job.settings.epochs if job.settings.steps is None else None,
             "num_steps": progress.step,
             "num_tokens": progress.tokens,

@@ -1,3 +1,3 @@
 """The shapes of rows that are recognised: one small file each, found by its name."""
 
-SHARED = ("fields",)
+SHARED = ("fields", "pairs", "trees", "turns")

@@ -5,6 +5,7 @@ from typing import Any
 from chatwright.data.formats import fields
 from chatwright.text.records import Document, Record
 
+KIND = "documents"
 COLUMNS = {"text": ("text",)}
 
 

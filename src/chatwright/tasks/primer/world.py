@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from chatwright import registry
 from chatwright.tasks.primer.classic import CLASSIC_PROMPTS
@@ -60,8 +61,9 @@ class World:
         return pair in CLASSIC_PAIRS or share("follow-up", *pair) < FOLLOW_UPS_HELD_OUT
 
 
+@lru_cache(maxsize=1)
 def load() -> World:
-    """Collects the facts of all domains and cuts them."""
+    """Collects the facts of all domains and cuts them; once, for each part of the primer asks for them."""
     facts: list[Fact] = []
     for domain in registry.names("tasks.primer.domains"):
         facts.extend(registry.load("tasks.primer.domains", domain).facts())
