@@ -16,17 +16,16 @@ from hypothesis import strategies as st
 from chatwright import commands
 from chatwright.commands._cli import main
 from chatwright.data import check, source
-from chatwright.data.check import CheckReport, analyse, screen
+from chatwright.data.check import CheckReport, analyse
 from chatwright.data.lessons import Text
 from chatwright.data.options import ReadOptions
 from chatwright.data.quality.look import Asked
 from chatwright.data.quality.tally import Summary
-from chatwright.data.rows import BadRow
 from chatwright.data.settings import DataSettings
-from chatwright.data.truncate import Fit, fit, fit_document, fit_record, truncate
+from chatwright.data.truncate import Fit, fit, fit_document, fit_record
 from chatwright.errors import DataError
 from chatwright.text import template as templates
-from chatwright.text.records import Conversation, Document, Message, Preference, Problem, Source, conversation
+from chatwright.text.records import Conversation, Document, Message, Preference, conversation
 from chatwright.text.tokenizer import Tokenizer
 
 BYTES = cast(Tokenizer, ByteTokenizer())
@@ -77,6 +76,11 @@ def test_what_is_kept_is_a_prefix_and_ends_with_its_end_of_turn_or_says_that_it_
 
 def test_turns_go_from_the_end_one_exchange_at_a_time() -> None:
     sizes = [len(CHATML.render(THREE[:k], BYTES).ids) for k in (2, 4, 6)]
+
+    def truncate(*given: Any) -> tuple[Any, Fit]:
+        found = fit(*given)
+        return found.conversation, found.fit
+
     assert truncate(THREE, BYTES, CHATML, sizes[2]) == (THREE, Fit.WHOLE)
     assert truncate(THREE, BYTES, CHATML, sizes[1]) == (THREE[:4], Fit.TURNS_DROPPED)
     assert truncate(THREE, BYTES, CHATML, sizes[1] - 2) == (THREE[:2], Fit.TURNS_DROPPED)
@@ -102,27 +106,6 @@ def test_documents_are_learned_whole_and_both_answers_of_a_preference() -> None:
     assert sum(fit_document(Document("x" * 500), BYTES).example.mask) == 501  # type: ignore[union-attr]
     pair = Preference(conversation("Hi", "Hello!"), conversation("Hi", "Go away."))
     assert [one.fit for one in fit_record(pair, BYTES, CHATML, 100)] == [Fit.WHOLE, Fit.WHOLE]
-
-
-# ---- screening
-
-
-def test_a_row_with_nothing_to_learn_is_named_by_file_and_line_and_is_never_dropped_silently() -> None:
-    good = Conversation(conversation("Hi", "Hello!").messages, Source("a.jsonl", 1))
-    silent = Conversation(conversation("Hi").messages, Source("a.jsonl", 2))
-    long = Conversation(conversation("x" * 100, "y").messages, Source("a.jsonl", 3))
-    tool = (Message("user", "Hi"), Message("assistant", "a"), Message("tool", "b"), Message("assistant", "c"))
-    placeless = Conversation(tool, Source("a.jsonl", 4))
-    problem = Problem(conversation("Why?"), "contains", {}, Source("a.jsonl", 5))
-    plain = templates.load("plain")
-    records = (good, silent, long, placeless, problem)
-    found = list(screen(records, lambda record: fit_record(record, BYTES, plain, 60)))
-    assert [isinstance(one, BadRow) for one in found] == [False, True, True, True, False]
-    bad = [str(one) for one in found if isinstance(one, BadRow)]
-    assert bad[0].startswith("a.jsonl:2: no token is learned")
-    assert bad[1].startswith("a.jsonl:3: the prompt alone fills the window")
-    assert bad[2].startswith("a.jsonl:4: message 3 has the role tool")
-    assert bad[2].count("a.jsonl:4") == 1
 
 
 # ---- the report

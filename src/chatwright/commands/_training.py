@@ -114,6 +114,8 @@ class Data:
 def opened(settings: TrainSettings, names: Sequence[str], kind: str) -> list[Stream]:
     """The sources of a verb, found and not yet read: what is not there is said before a model is loaded."""
     options = settings.read_options()
+    held_out = settings.validation_share + settings.test_share  # of own chats as well, though by time
+    options = replace(options, chats=replace(options.chats, held_out=held_out))
     return [source.open(name, kind, options, settings.max_samples) for name in names]
 
 
@@ -122,13 +124,31 @@ def prepared(settings: TrainSettings, policy: Checkpoint, streams: Sequence[Stre
     held_out = settings.validation_share, settings.test_share
     split = SplitRule((1 - sum(held_out), *held_out))
     how = How(TextKey.of(policy.tokenizer, policy.template), rule, settings.seq_len, split)
-    return _mixed([_one(settings, stream, how) for stream in streams])
+    found: list[Prepared] = []
+    for stream in streams:
+        left = (
+            None
+            if settings.max_samples is None
+            else settings.max_samples - sum(one.report.account.records for one in found)
+        )
+        if left == 0:
+            console.note(f"{stream.source.text} is not read: --max-samples {settings.max_samples} are there without it")
+            continue
+        most = [limit for limit in (stream.most, left) if limit is not None]
+        found.append(_one(settings, replace(stream, most=min(most, default=None)), how))
+    return _mixed(found)
 
 
 def rehearsal(settings: TrainSettings, policy: Checkpoint, name: str) -> Data:
     """Documents to rehearse; none of them is held out."""
     how = How(TextKey.of(policy.tokenizer, policy.template), "documents", settings.seq_len, SplitRule((1.0, 0.0, 0.0)))
     return _mixed([_one(settings, source.open(name, "documents", settings.read_options()), how)])
+
+
+def with_rehearsal(data: Data, documents: Data) -> dict[str, Any]:
+    """The report of both; a resumed run needs both to be what they were."""
+    both = hashlib.sha256(f"{data.fingerprint} {documents.fingerprint}".encode()).hexdigest()
+    return {**data.report, "fingerprint": both, "rehearsed": documents.report}
 
 
 def _one(settings: TrainSettings, stream: Stream, how: How) -> Prepared:

@@ -73,7 +73,7 @@ def learn(settings: Settings, more: "Callable[[Path, Data], list[Proof]]") -> di
     objective = Sft(settings.batch_size, settings.seq_len, settings.seed, settings.rehearse)
     held = data.examples.get("validation", data.examples["train"])
     stretched = tuning.stretching(settings, policy, objective, held)
-    account = data.report if documents is None else {**data.report, "rehearsed": documents.report}
+    account = data.report if documents is None else training.with_rehearsal(data, documents)
     job = stage.Job("sft", settings, policy, objective, lessons, account)
     prompts = [one.first_user for one in data.samples("validation", "train")]
     job = replace(job, loaded=not settings.from_scratch, live_prompt=prompts[0])

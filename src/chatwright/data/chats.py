@@ -40,11 +40,10 @@ class ChatReport:
         return sum(self.splits.values())
 
     def lines(self) -> list[str]:
-        """For people, what was not looked for first. Nobody's name is in it but that of `me`."""
+        """For people, what was not looked for first. Nobody's name is in it, unless names are not hidden."""
         hidden = self.redaction.lines() if self.redaction else ["nothing was hidden: names and numbers are learned"]
-        who = (
-            f"the messages of {self.me} are learned ({self.how})" if self.me else "the assistant's messages are learned"
-        )
+        me = ME if self.redaction else self.me
+        who = f"the messages of {me} are learned ({self.how})" if self.me else "the assistant's messages are learned"
         silence = f"a silence of {self.gap_hours:g} hours ends one" if self.me else "one for each chat"
         parts = ", ".join(f"{name} {count:,}" for name, count in self.splits.items() if count)
         made = (

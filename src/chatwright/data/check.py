@@ -4,7 +4,7 @@ Everything is measured on the same rendering that training uses, in one pass and
 a tokenizer the same counts are of words.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,9 +19,9 @@ from chatwright.data.report import Account, DataReport
 from chatwright.data.rows import BadRow
 from chatwright.data.settings import MAX_TRUNCATED_SHARE
 from chatwright.data.source import MAX_BAD_SHARE, Stream
-from chatwright.data.truncate import Fit, Fitted
+from chatwright.data.truncate import Fitted
 from chatwright.errors import DataError
-from chatwright.text.records import Problem, Record
+from chatwright.text.records import Record
 
 QUIET = 4_000_000  # bytes that are read without a progress bar
 EVERY = 200  # rows between two updates of it
@@ -161,27 +161,3 @@ def _report(stream: Stream, look: Look) -> CheckReport:
         first=tuple(look.first),
         sample=tuple(look.sample),
     )
-
-
-def screen(records: Iterable[Record], render: Render) -> Iterator[tuple[Record, list[Fitted]] | BadRow]:
-    """Each record with what is learned from it, or, where that is nothing, the row and why: never dropped silently.
-
-    Whoever trains collects the BadRows and gives them to `source.judge`, as `source.read` does with those it cannot
-    read. `render` is `truncate.fit_record` with its tokenizer, template and window.
-    """
-    for record in records:
-        try:
-            fitted = render(record)
-        except DataError as error:
-            yield _bad(record, str(error))
-            continue
-        useless = next((one.fit for one in fitted if one.fit in (Fit.UNLEARNABLE, Fit.NOTHING_LEARNED)), None)
-        if useless is None or isinstance(record, Problem):  # a problem is a prompt: its answer is made later
-            yield record, fitted
-        else:
-            yield _bad(record, useless)
-
-
-def _bad(record: Record, reason: str) -> BadRow:
-    """A record that cannot be learned from; its place is said once."""
-    return BadRow(record.source.file, record.source.line, reason.removeprefix(f"{record.source}: "))

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from chatwright import disk, registry
+from chatwright import console, disk, registry
 from chatwright.data import files, hub
 from chatwright.data.files import archives
 from chatwright.data.files.piece import Decoded, Piece
@@ -18,7 +18,7 @@ from chatwright.data.formats.fields import LeftOut
 from chatwright.data.options import ReadOptions
 from chatwright.data.recognise import Assembling, Reading, recognise
 from chatwright.data.rows import BadRow, Row
-from chatwright.data.spec import Spec
+from chatwright.data.spec import Spec, check_name
 from chatwright.errors import DataError
 from chatwright.text.records import Record, Source, texts
 
@@ -70,6 +70,8 @@ def found(source: Spec, kind: str, options: ReadOptions, most: int | None, notes
         notes.extend([opened.note] if opened.note else [])
         return [_Rows(opened.name, opened.fingerprint, 0, kind, options, lambda: _in_pieces(opened.rows()))]
     path = Path(source.name)
+    if not (path.is_dir() or path.is_file()):
+        raise DataError(f"{path}: is neither a file nor a folder, and can be read only once; write it to a file first")
     if path.is_dir() and (program := _program(path, options)):  # an archive that somebody has unpacked
         return [_of_folder(path, program, options)]
     known, unknown = files.list_folder(path) if path.is_dir() else ([path], [])
@@ -134,6 +136,8 @@ class Chats:
         export = registry.load(EXPORTS, self.program).read(Path(self.name))
         rows, self.report = chats.rows(export, self.options.chats)
         self.reading = Reading("messages", {"messages": "messages", "role": "role", "content": "content"})
+        if self.report.me:  # said where a person looks, and written nowhere
+            console.note(f"the messages of {self.report.me!r} are learned, {self.report.how}; --me says it otherwise")
         for line in self.report.lines():
             note(f"{self.name}: {line}")
         for piece in _in_pieces(rows):
@@ -208,6 +212,7 @@ class MadeWork:
 
 
 def _of_file(file: Path, program: str, kind: str, options: ReadOptions) -> Part:
+    check_name(str(file))
     try:
         with file.open("rb") as opened:
             fingerprint = hashlib.file_digest(opened, "sha256").hexdigest()

@@ -8,6 +8,7 @@ are counted and listed. Nothing is dropped silently.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatwright import console
@@ -86,6 +87,7 @@ class Stream:
     """
 
     source: Spec
+    kind: str
     options: ReadOptions
     parts: list[Part]
     notes: list[str]
@@ -126,7 +128,7 @@ class Stream:
     def key(self) -> str:
         """SHA-256 of what decides which records come, without reading them: files, splits, options."""
         read = [(part.name, part.fingerprint) for part in self.parts]
-        return hashlib.sha256(repr((self.source.text, self.most, self.options, read)).encode()).hexdigest()
+        return hashlib.sha256(repr((self.kind, self.most, self.options, read)).encode()).hexdigest()
 
     @property
     def size(self) -> int | None:
@@ -145,9 +147,12 @@ class Stream:
 
     @property
     def public_name(self) -> str:
-        """What the model's card may call the data: the file of a chat is often named after somebody."""
+        """What the model's card may call the data: without its folders, and without the file of a chat, which is often
+        named after somebody."""
         programs = sorted({part.program for part in self.parts if isinstance(part, Chats)})
-        return f"own chats ({', '.join(programs)})" if programs else self.source.text
+        if programs:
+            return f"own chats ({', '.join(programs)})"
+        return Path(self.source.name).name if self.source.place == "local" else self.source.text
 
     @property
     def chats(self) -> "list[ChatReport]":
@@ -193,7 +198,7 @@ def open(spec: str | Spec, kind: str = "", options: ReadOptions | None = None, m
     limits = [limit for limit in (source.limit, most) if limit is not None]
     notes: list[str] = []
     limit = min(limits, default=None)
-    return Stream(source, options, parts.found(source, kind, options, limit, notes), notes, limit)
+    return Stream(source, kind, options, parts.found(source, kind, options, limit, notes), notes, limit)
 
 
 def read(

@@ -12,6 +12,7 @@ from typing import Literal
 from chatwright.data import files
 from chatwright.errors import DataError
 
+MOST_WEIGHT = 1_000_000
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+){0,2}")
 
 
@@ -30,6 +31,7 @@ class Spec:
 
 def parse(spec: str) -> Spec:
     """`SOURCE[/CONFIG after a hub id][:SPLIT][#N][@WEIGHT]`; raises DataError for what is none of these."""
+    check_name(spec)
     if not spec.strip():
         raise DataError("the data is not named; give a file, a folder, a hub dataset or primer")
     rest, limit = spec, None
@@ -57,6 +59,14 @@ def parse(spec: str) -> Spec:
     return Spec(spec, "hub", owner_and_name, config, split, limit, weight)
 
 
+def check_name(name: str) -> None:
+    """DataError for a name of bytes that are no text: no report, page or settings could say it."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"{name!a}: this name is not UTF-8; rename the file") from None
+
+
 def nearest(path: str) -> str:
     """`; did you mean chats.jsonl?` for a file with a similar name in the same folder, or what to give instead."""
     folder = Path(path).parent
@@ -68,7 +78,8 @@ def nearest(path: str) -> str:
 def similar_file(path: str) -> str:
     """`; did you mean chats.jsonl?`, or nothing where no name is similar."""
     folder = Path(path).parent
-    known = [file.name for file in folder.iterdir() if not file.name.startswith(".")] if folder.is_dir() else []
+    files = folder.iterdir() if folder.is_dir() else iter(())
+    known = [file.name for file in files if not file.name.startswith(".") and file.name != Path(path).name]
     by_name = {name: name for name in known} | {Path(name).stem: name for name in known}
     near = difflib.get_close_matches(Path(path).name, by_name, n=1, cutoff=0.6)
     return f"; did you mean {folder / by_name[near[0]]}?" if near else ""
@@ -87,8 +98,10 @@ def _weight(spec: str, text: str) -> float:
         weight = float(text)
     except ValueError:
         weight = 0.0
-    if not 0 < weight < float("inf"):
-        raise DataError(f"{spec!r}: the weight after '@' must be a number above 0, got {text!r}")
+    if not 0 < weight <= MOST_WEIGHT:
+        raise DataError(
+            f"{spec!r}: the weight after '@' must be a number above 0, and {MOST_WEIGHT:,} at most, got {text!r}"
+        )
     return weight
 
 

@@ -65,9 +65,8 @@ class SplitRule:
 
     def place(self, record: Record) -> list[Placed]:
         """The record whole, or a long document in parts; neighbouring pieces of the same split are one text again."""
-        own = record.source.split
-        if own or not self.cuts:
-            return [Placed(record, own if own and self.shares[NAMES.index(own)] else "train", ())]
+        if record.source.split or not self.cuts:
+            return [Placed(record, record.source.split or "train", ())]
         long = isinstance(record, Document) and (self.few or len(record.text) > LONG)
         pieces = list(_cut(record)) if isinstance(record, Document) and long else [record]
         placed = [(self.named(hash_of(piece)), piece) for piece in pieces]

@@ -59,14 +59,6 @@ def fit(conversation: Conversation, tokenizer: Tokenizer, template: ChatTemplate
     return Fitted(Fit.ANSWER_CUT, cut, conversation[: answers[0]], tokens, len(conversation) - answers[0])
 
 
-def truncate(
-    conversation: Conversation, tokenizer: Tokenizer, template: ChatTemplate, seq_len: int
-) -> tuple[Conversation | None, Fit]:
-    """`fit` for who wants the turns and not the ids: what is left of the conversation, and what happened to it."""
-    fitted = fit(conversation, tokenizer, template, seq_len)
-    return fitted.conversation, fitted.fit
-
-
 def fit_document(document: Document, tokenizer: Tokenizer) -> Fitted:
     """A document is learned whole, however long: packing carries it over from one window to the next."""
     example = render_document(document, tokenizer)
