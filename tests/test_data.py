@@ -304,7 +304,7 @@ def test_a_path_that_exists_is_taken_literally_first(
         ("./chatz", "did you mean chats.jsonl?"),
         ("chats.jsonl#0", "must be a number of records above 0, got '0'"),
         ("chats.jsonl#many", "got 'many'"),
-        ("chats.jsonl@-1", "the weight after '@' must be a number above 0, got '-1'"),
+        ("chats.jsonl@-1", "the weight after '@' must be a number above 0, and 1,000,000 at most, got '-1'"),
         ("chats.jsonl:train", "has no splits"),
         ("owner/name:", "names no split"),
         ("https://example.org/chats.jsonl", "is an address"),

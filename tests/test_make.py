@@ -39,7 +39,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(chat: Path, model: Path, out: Path, **given: Any) -> dict[str, Any]:
-    few = {"epochs": 1, "seq_len": 128, "device": "cpu", "me": "Omar Diallo", "max_truncated_share": 1}
+    few = {
+        "epochs": 1,
+        "seq_len": 128,
+        "device": "cpu",
+        "me": "Omar Diallo",
+        "max_truncated_share": 1,
+        "proofs": "warn",
+    }
     return commands.run("make", {"data": str(chat), "base": str(model), "out": str(out), **few, **given})
 
 

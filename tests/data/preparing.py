@@ -89,12 +89,13 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def pieces_of(size: int, *, alone: int = 8, segment: int = 2) -> Iterator[None]:
-    """Pieces of `size` bytes, `alone` of them before others are asked, and `segment` in a segment."""
+def pieces_of(size: int, *, alone: int = 8, segment: int = 2, seconds: float = 1e9) -> Iterator[None]:
+    """Pieces of `size` bytes, `alone` of them before others are asked, and `segment` in a segment, or those of `seconds`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_lines, "BYTES", size)
         patch.setattr(prepare, "ALONE", alone)
         patch.setattr(prepare, "PIECES", segment)
+        patch.setattr(prepare, "SECONDS", seconds)
         yield
 
 
@@ -139,7 +140,8 @@ def killed_at(number: int, torn: bool, given: tuple[Any, ...]) -> None:
 
     `torn`: the last bytes that were written then are lost, as when the power fails.
     """
-    path, one, root = given
+    path, one, root, program = given
+    prepare._program = lambda: program  # which the parent has hashed already
     calls = iter(range(1_000_000))
 
     def dying(inner: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,26 +1,33 @@
 """From a source to its examples: every row is used or listed, the ids are those of each record by itself, whoever made
 them and however often."""
 
+import importlib.metadata
+import inspect
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from preparing import WINDOW, files, how, ids, lines, pieces_of, prepared, put, quick, row, talks, template, tokenizer
 
 from chatwright.data import parts, prepare, source
-from chatwright.data.options import ReadOptions
+from chatwright.data.options import ChatOptions, ReadOptions
 from chatwright.data.prepare import Prepared
+from chatwright.data.report import Truncated
 from chatwright.data.rows import BadRow
 from chatwright.data.samples import WANTED
 from chatwright.data.split import NAMES, Shares, split
-from chatwright.data.truncate import Fit, truncate
+from chatwright.data.tokenise import TextKey
+from chatwright.data.truncate import Fit, fit
+from chatwright.text import template as templates
 from chatwright.text.records import Conversation, Document, Message, Record
-from chatwright.text.template import Example, render_document
+from chatwright.text.template import ChatTemplate, Example, render_document
 
 THREE: Shares = (0.6, 0.2, 0.2)
 MESSAGES = ReadOptions(format="messages")
@@ -83,15 +90,15 @@ FILES = st.lists(
 
 def taught(talk: Conversation) -> tuple[Example | None, Fit]:
     """What one conversation teaches: cut to whole turns and rendered by itself."""
-    kept, fit = truncate(talk, tokenizer(), template(), WINDOW + 1)
-    if kept is None:
-        return None, fit
-    whole = template().render(kept, tokenizer())
+    found = fit(talk, tokenizer(), template(), WINDOW + 1)
+    if found.conversation is None:
+        return None, found.fit
+    whole = template().render(found.conversation, tokenizer())
     end = WINDOW + 1
-    if fit == Fit.TURNS_DROPPED:  # up to the end of the last turn; the line end after it may be too much
+    if found.fit == Fit.TURNS_DROPPED:  # up to the end of the last turn; the line end after it may be too much
         end = max(place for place, learned in enumerate(whole.mask) if learned) + 1
         assert not any(whole.mask[end:])
-    return Example(whole.ids[:end], whole.mask[:end]), fit
+    return Example(whole.ids[:end], whole.mask[:end]), found.fit
 
 
 class Told:
@@ -110,13 +117,13 @@ class Told:
         if isinstance(meaning, str):
             self.listed.append((file, number, meaning))
             return
-        example, fit = taught(meaning)
+        example, how_it_fits = taught(meaning)
         if example is None:
-            self.listed.append((file, number, fit))
+            self.listed.append((file, number, how_it_fits))
             return
         self.used.append(meaning)
-        if fit is not Fit.WHOLE:
-            self.truncated.append((file, number, fit))
+        if how_it_fits is not Fit.WHOLE:
+            self.truncated.append((file, number, how_it_fits))
 
 
 def folder_of(folder: Path, contents: list[tuple[list[tuple[bytes, Any]], bytes, bool]]) -> Told:
@@ -142,7 +149,7 @@ def agrees(found: list[dict[str, Any]], expected: list[tuple[str, int, str]]) ->
 
 
 @given(contents=FILES, size=st.integers(20, 2_000), shares=st.sampled_from([(1.0, 0.0, 0.0), THREE]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_row_is_used_or_listed_and_its_ids_are_those_of_the_record_by_itself(
     contents: Any, size: int, shares: Shares
 ) -> None:
@@ -179,8 +186,8 @@ def message(name: str, parent: str | None, speaks: str, text: str) -> dict[str, 
 
 NODE = st.builds(
     message,
-    st.sampled_from("abcdefgh"),
-    st.sampled_from([None, *"abcdefghz"]),
+    st.sampled_from("abcdef"),
+    st.sampled_from([None, "start", "start", *"abcdefz"]),
     st.sampled_from(["prompter", "assistant", "nobody"]),
     st.sampled_from(["Hi", "", "x" * 200, "half \ud800"]),
 )
@@ -192,6 +199,7 @@ NODE = st.builds(
     size=st.integers(50, 800),
     limit=st.integers(0, 3),
 )
+@example(nodes=[message("a", "start", "assistant", "Hi")], threads="best", size=800, limit=0)
 @settings(max_examples=60, deadline=None)
 def test_every_message_of_a_tree_is_on_a_thread_that_is_used_or_listed(
     nodes: list[Any], threads: str, size: int, limit: int
@@ -229,7 +237,7 @@ def test_what_would_be_learned_of_nothing_but_its_first_token_is_listed(tmp_path
     seq_len=st.sampled_from([16, 300, 5_000]),
     words=st.sampled_from([3, 150, 700]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_documents_are_split_as_records_are_and_each_of_their_tokens_is_learned_once(
     texts: list[int], seq_len: int, words: int
 ) -> None:
@@ -320,11 +328,10 @@ def test_each_split_keeps_its_first_conversations(tmp_path: Path) -> None:
         samples = found.samples.of(name)
         first = getattr(split(records, THREE), name)[:most]
         kept = [
-            truncate(record, tokenizer(), template(), WINDOW + 1)
-            for record in first
-            if isinstance(record, Conversation)
+            fit(record, tokenizer(), template(), WINDOW + 1) for record in first if isinstance(record, Conversation)
         ]
-        assert [(one.conversation, one.whole) for one in samples] == [(one, fit is Fit.WHOLE) for one, fit in kept]
+        expected = [(one.conversation, one.fit is Fit.WHOLE) for one in kept]
+        assert [(one.conversation, one.whole) for one in samples] == expected
         assert [str(one.conversation.source) for one in samples] == [str(record.source) for record in first]
 
 
@@ -376,28 +383,96 @@ def same(one: Prepared, other: Prepared) -> bool:
     return all(ids(one, name) == ids(other, name) for name in NAMES) and one.report == other.report
 
 
-def test_the_date_in_a_template_makes_it_anew_each_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_that_tells_the_time_tells_all_processes_the_same_and_another_time_is_made_anew(
+    tmp_path: Path,
+) -> None:
+    path = put(tmp_path / "rows.jsonl", talks(20))
+    dated = templates.from_jinja("{{ strftime_now('%Y-%m-%d') }}" + template().to_jinja(tokenizer()))
+    records = source.read(str(path)).records
+    for day in (1, 2, 1):
+        told = dated.at(datetime(2031, 5, day))
+        one = replace(how(seq_len=200), text=TextKey.of(tokenizer(), told))
+        with pieces_of(300, alone=2):
+            found = ids(prepared(path, one, tmp_path / "cache", workers=1))
+        assert tokenizer().decode(found[-1][0]).startswith(f"2031-05-0{day}")
+        assert [some for some, _ in found] == [
+            told.render(record, tokenizer()).ids for record in records if isinstance(record, Conversation)
+        ]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_template_that_tells_no_time_is_not_made_anew(tmp_path: Path) -> None:
+    stream = source.open(str(put(tmp_path / "rows.jsonl", talks(5))), "conversations")
+    jinja = template().to_jinja(tokenizer()) + "{# its own #}"
+
+    def key(one: ChatTemplate) -> str:
+        return prepare._key(stream, replace(how(), text=TextKey.of(tokenizer(), one)))
+
+    assert key(templates.from_jinja(jinja)) == key(templates.from_jinja(jinja))
+    timed = [templates.from_jinja(jinja + "{{ strftime_now('%f') }}") for _ in range(2)]
+    assert key(timed[0]) == key(timed[0]) != key(timed[1])
+
+
+@pytest.mark.parametrize("name", prepare.LIBRARIES)
+def test_another_version_of_what_reads_or_hides_makes_it_anew(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    version = importlib.metadata.version
+    asked = inspect.unwrap(prepare._program)
+    before = asked()
+    monkeypatch.setattr(prepare, "version", lambda one: "9.9.9" if one == name else version(one))
+    assert asked() != before
+    monkeypatch.setattr(prepare, "version", version)
+    assert asked() == before
+    monkeypatch.setattr(prepare.platform, "python_version", lambda: "3.99.0")
+    assert asked() != before
+
+
+def test_another_pipeline_that_finds_names_makes_it_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its version where it is a package, by its files where it is a folder."""
     path = put(tmp_path / "rows.jsonl", talks(5))
-    dated = "{{ strftime_now('%d %B') }}" + template().to_jinja(tokenizer())
-    plain = how()
-    texts = [
-        type(plain.text)(tokenizer().file, "<|endoftext|>", jinja, (), "x.jinja") for jinja in (dated, plain.text.jinja)
-    ]
 
-    class Tomorrow:
-        today = staticmethod(lambda: "2031-01-01")
+    def key(name: str) -> str:
+        options = ReadOptions(chats=ChatOptions(ner=name))
+        return prepare._key(source.open(str(path), "conversations", options), how())
 
-    keys = []
+    weights = put(tmp_path / "pipeline" / "ner" / "model", "weights")
+    names = [str(tmp_path / "pipeline"), "numpy", "not installed", ""]
+    keys = [key(name) for name in names]
+    assert keys == [key(name) for name in names]
+    weights.write_text("others")
+    assert key(names[0]) != keys[0]
+    version = importlib.metadata.version
+    monkeypatch.setattr(prepare, "version", lambda name: "9.9.9" if name == "numpy" else version(name))
+    assert key(names[1]) != keys[1]
+    assert [key(name) for name in names[2:]] == keys[2:]
+
+
+def test_data_that_became_the_same_ids_have_the_same_fingerprint(tmp_path: Path) -> None:
+    """Wherever they lie, whatever is said of their bad rows, however large the segments were."""
+    content = talks(20) + "[1]\n" + talks(20, start=20)
+    here = put(tmp_path / "a" / "rows.jsonl", content)
+    there = put(tmp_path / "b" / "other.jsonl", content.replace("[1]", "null"))
+    with pieces_of(400, alone=1_000):
+        first = prepared(here, how(THREE), tmp_path / "cache").report
+        second = prepared(there, how(THREE), tmp_path / "cache").report
+    with pieces_of(400, alone=1_000, segment=7):
+        third = prepared(here, how(THREE), tmp_path / "third").report
+    other = prepared(
+        put(tmp_path / "c.jsonl", content.replace("Yes", "Sure", 1)), how(THREE), tmp_path / "cache"
+    ).report
+    placed = prepared(here, how((0.5, 0.25, 0.25)), tmp_path / "cache").report
+    assert first.account.listed != second.account.listed
+    assert first.fingerprint == second.fingerprint == third.fingerprint
+    assert len({first.fingerprint, other.fingerprint, placed.fingerprint}) == 3
+
+
+def test_rows_that_were_cut_are_told_with_place_and_reason_alone(tmp_path: Path) -> None:
+    """They are used: no kind and no number of rows that would be counted as lost."""
+    path = put(tmp_path / "rows.jsonl", lines(row("Hi", "Hello"), row("Hi", "x" * 20, "And?", "y" * 200)))
     for _ in range(2):
-        keys.append(
-            [
-                prepare._key(source.open(str(path)), type(plain)(text, "conversations", 64, plain.split))
-                for text in texts
-            ]
-        )
-        monkeypatch.setattr(prepare, "date", Tomorrow)
-    assert keys[0][0] != keys[1][0]
-    assert keys[0][1] == keys[1][1]
+        found = prepared(path, how(), tmp_path / "cache").report
+        assert found.account.truncated == [Truncated(str(path), 2, str(Fit.TURNS_DROPPED))]
+        assert str(found.account.truncated[0]) == f"{path}:2: {Fit.TURNS_DROPPED}"
+        assert list(found.as_dict()["truncated"][0]) == ["file", "line", "reason"]
 
 
 def test_what_nobody_used_for_a_month_is_deleted_and_what_somebody_uses_is_not(
@@ -416,15 +491,15 @@ def test_what_nobody_used_for_a_month_is_deleted_and_what_somebody_uses_is_not(
     assert [folder.name for folder in root.iterdir() if folder.name in (old.name, "mine")] == ["mine"]
 
 
-# ---- names
+# ---- texts
 
 
-def test_texts_and_names_that_no_line_or_utf_8_holds_are_kept(tmp_path: Path) -> None:
-    """U+2028 and U+0085 end a line for Python; a file's name can be any bytes."""
-    path = put(tmp_path / "d" / "a\udcff.jsonl", lines(row("one\u2028two", "three\u0085four", **{"\ud800": 1}), [1]))
+def test_texts_and_columns_that_no_line_or_utf_8_holds_are_kept(tmp_path: Path) -> None:
+    """U+2028 and U+0085 end a line for Python; half of a surrogate pair is no text, but may be a column's name."""
+    rows = lines(row("one\u2028two", "three\u0085four", **{"\ud800": 1}), [1])
+    path = put(tmp_path / "rows.jsonl", rows)
     for _ in range(2):
-        found = prepared(path.parent, how(), tmp_path / "cache")
+        found = prepared(path, how(), tmp_path / "cache")
         (sample,) = found.samples.of("train")
         assert [one.content for one in sample.conversation.messages] == ["one\u2028two", "three\u0085four"]
-        assert found.report.as_dict()["listed"][0]["file"] == str(path)
         assert "not read: \ud800" in found.report.notes[0]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatwright.data.exports._people import Person, all_names
 from chatwright.data.redact import Redactor
 from chatwright.data.redact.letters import WORD, Folding
 from chatwright.errors import ConfigError
@@ -47,6 +48,24 @@ def hidden(text: str, *names: str, me: str = "", hide: tuple[str, ...] = ()) -> 
         ("Ana", "A\u200bna an\u00ada", "[name 1] [name 1]"),
         ("AnaLind", "ana, Lind and Ana Lind or analind", "[name 1], [name 1] and [name 1] or [name 1]"),
         ("Jo", "Jo and jo and Joe", "[name 1] and jo and Joe"),
+        ("Ed Miller", "Hi Ed, Ed's ED ed Eds Edit Ed2 @ed", "Hi [name 1], [name 1]'s ED ed Eds Edit Ed2 [name 1]"),
+        ("Wei Li", "Li Wei, Li and li", "[name 1], [name 1] and li"),
+        ("Al Miller", "Hi Al! et al, AL, Al Miller, al-miller", "Hi [name 1]! et al, AL, [name 1], [name 1]"),
+        ("Dr. Al Meyer", "Dr. Al, Dr. Kim", "Dr. [name 1], Dr. Kim"),
+        ("Al", "Al and al", "[name 1] and al"),
+        ("Jo Ng Smith", "Jo has no Ng", "[name 1] has no Ng"),
+        ("Anna Meyer", "?q=Anna%20Meyer&b=1", "?q=[name 1]&b=1"),
+        ("Anna Meyer", "x.example/Anna%2DMeyer%2F100%25", "x.example/[name 1]%2F100%25"),
+        ("Jürgen Meyer", "J%C3%BCrgen, J%FCrgen, q=meyer%20J", "[name 1], [name 1], q=[name 1]%20J"),
+        ("Ada Lind", "100%Ada, 5%20ada%20", "100%[name 1], 5%20[name 1]%20"),
+        ("Anna Meyer", "x.example/anna.meyer1987 annameyer87", "x.example/[name 1]1987 [name 1]87"),
+        (
+            "Anna Meyer",
+            "Anna1 2Anna @anna_meyer87 meyer87 7anna7",
+            "[name 1]1 2[name 1] [name 1]87 [name 1]87 7[name 1]7",
+        ),
+        ("Anna Meyer", "hannah1 annas1 1annabel", "hannah1 [name 1]s1 1annabel"),
+        ("Ana (@ana87)", "ana87, Ana 87, ana", "[name 1], [name 1] 87, [name 1]"),
         ("李小明", "你好李小明，小明在吗", "你好[name 1]，[name 1]在吗"),
         ("김민수", "민수야, 김민수가, 국민수업", "[name 1]야, [name 1]가, 국민수업"),
         ("Мария Иванова", "мария, ИВАНОВА", "[name 1], [name 1]"),
@@ -82,6 +101,19 @@ def test_two_people_of_one_name_are_two_where_their_handles_differ_and_a_handle_
     assert redactor.text("@ana2") == redactor.name("Ana (@ana2)")
     other = Redactor(["Zoe Lind (@zed)", "zed", "Kim"])
     assert other.name("zed") == other.name("Zoe Lind (@zed)") != other.name("Kim")
+
+
+def test_the_handle_and_the_names_that_an_exporter_gives_of_one_person_are_one_number() -> None:
+    names = all_names([Person("7", "Nell", "n.fjord", ("Nell Abara",)), Person("8", "Tam", "tam")])
+    redactor = Redactor(["Nell", *names])
+    assert redactor.text("Nell Abara, @n.fjord, nell, @tam") == "[name 1], [name 1], [name 1], [name 2]"
+
+
+def test_a_name_of_two_letters_and_a_quoted_one_are_searched_for_only_as_far_as_anybody_could_tell() -> None:
+    redactor = Redactor(["Ed Miller"])
+    redactor.text("Ed, q=ed%20miller, q.x%40example.com, 4111\n1111\n1111\n1111")
+    secrets = {"Ed Miller", "ed miller", "q.x@example.com", "4111 1111 1111 1111"}
+    assert redactor.report.secrets == secrets
 
 
 def test_further_names_and_words_are_hidden_as_they_are_written() -> None:
@@ -151,6 +183,26 @@ RANDOM = "Zm9vYmFyMTIzNDU2Nzg5MGFiY2RlZg"
         ("my password is hunter2, PIN: 4711", "my password is [password], PIN: [password]"),
         ("Passwort: sonnenblume", "Passwort: [password]"),
         ("your code is 482913", "your code is [password]"),
+        ("q.smith@example.com_, _a@b.de_, ~a@b.de~ *a@b.de*", "[email]_, [email]_, ~[email]~ *[email]*"),
+        ("q.smith@example.com-, q.smith%40example.com", "[email]-, [email]"),
+        ("q.smith\uff20example.com or q.smith\u200b@example.com", "[email] or [email]"),
+        ("q.sm\u00adith@exam\u2060ple.com", "[email]"),
+        (f"{'a' * 70}%26mail%3Dq.smith%40example.com", f"{'a' * 23}[email]"),
+        ("4111 1111\u200b1111 1111, 4111\u202f1111\u202f1111\u202f1111", "[card], [card]"),
+        ("4111.1111.1111.1111, 4111\n1111\n1111\n1111", "[card], [card]"),
+        ("4111 1111 1111 1111.50, 4111 1111 1111 1111 12/27", "[card].50, [card] 12/27"),
+        ("5000 4111 1111 1111 1111, Nr.4111-1111-1111-1111", "5000 [card], Nr.[card]"),
+        ("4111 1111 1111 1111\u200b5", "[card]\u200b5"),
+        ("3782 822463 10005 and 378282246310005", "[card] and [card]"),
+        ("DE89\u200b3704 0044 0532 0130 00, DE89\n3704\n0044\n0532\n0130\n00", "[iban], [iban]"),
+        ("DE89.3704.0044.0532.0130.00. Bitte", "[iban]. Bitte"),
+        ("DE89\u202f3704\u202f0044\u202f0532\u202f0130\u202f00", "[iban]"),
+        ("+49 151\n23456789 bis 5", "[phone] bis 5"),
+        ("+49\n151\n23456789", "[phone]"),
+        ("0151\u200b23456789, 0151\n23456789", "[phone], [phone]"),
+        ("+49\u2009151\u200923456789", "[phone]"),
+        ("0171 1234567\n12 Uhr\n0171 1234567\n0172 7654321", "[phone]\n12 Uhr\n[phone]\n[phone]"),
+        ("0\ufe0f\u20e31\ufe0f\u20e37\ufe0f\u20e31\ufe0f\u20e31234567", "[phone]"),
         ("203.0.113.7 and 2001:db8::1:0:0:7", "[ip] and [ip]"),
     ],
 )
@@ -171,6 +223,9 @@ def test_numbers_addresses_and_keys_are_hidden(text: str, expected: str) -> None
         "SomeProductName2024EditionForAll, Some_Long_Title_Of_2024_Things, std::vector, a::b",
         "hahahahahahahahahahahahahahahaha, ----------------------------------------",
         "anna @ home, 5@6, @everyone",
+        "10\u2009000\u2009000 and 600\u202f000\u202f000, 3000\n4000\n5000, 01\n02\n03\n04\n05, 2019 2020 2021 2022 2023",
+        "0151\n2024-01-15, 4111.50\n1111.20, 4111 1111 1111 1112.50, room 012\n3 beds, \u2764\ufe0f 12\u00a0kg",
+        "100%25, 5%20, Rabatt 50%",
     ],
 )
 def test_dates_amounts_and_ordinary_words_stay_as_they_are(text: str) -> None:
@@ -190,7 +245,9 @@ def test_real_text_of_instructions_loses_next_to_nothing(test_data: Path) -> Non
 @pytest.mark.parametrize(
     "text",
     ["1 " * 30_000, "a@" * 30_000, "://" * 30_000, "?token" * 20_000, "DE12 " * 20_000, "-----BEGIN PRIVATE KEY" * 3000,
-     "." * 60_000 + "@", "a." * 30_000, "(+1" * 20_000, "pin:" * 20_000, ":" * 60_000, "eyJ" * 20_000, "ana " * 30_000],
+     "." * 60_000 + "@", "a." * 30_000, "(+1" * 20_000, "pin:" * 20_000, "%41" * 20_000,
+     "a" * 60_000 + "@", "4111 " * 12_000, "0\\n" * 30_000, "+1\\n" * 20_000, "1\u200b" * 30_000, "a1" * 30_000,
+     ":" * 60_000, "eyJ" * 20_000, "ana " * 30_000],
 )  # fmt: skip
 def test_no_text_takes_long(text: str) -> None:
     start = time.process_time()

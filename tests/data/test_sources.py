@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -124,3 +125,12 @@ def test_what_is_published_of_a_local_file_is_its_name_without_its_folders(tmp_p
     assert stream.public_name == "a.jsonl"
     assert source.open("primer:conversations#2").public_name == "primer:conversations#2"
     assert sum(not isinstance(found, BadRow) for found in stream) == 2
+
+
+def test_without_the_libraries_that_find_numbers_no_chat_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "phonenumbers", None)
+    (tmp_path / "chat.txt").write_text(CHAT, encoding="utf-8")
+    with pytest.raises(DataError, match=r"pip install 'chatwright\[data\]'"):
+        list(source.open(str(tmp_path / "chat.txt")))

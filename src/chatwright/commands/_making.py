@@ -114,7 +114,7 @@ def sft_settings(settings: "Settings", model: str, found: dict[str, Any]) -> sft
         "device": settings.device,
         "resume": settings.resume,
         "json": settings.json,
-        "proofs": "warn",
+        "proofs": settings.proofs,
         **_method(settings, model),
     }
     if settings.lr is not None:

@@ -183,7 +183,7 @@ def text_proofs(policy: Checkpoint, data: Data, folder: Path) -> list[Proof]:
     return [
         proofs.mask_proof((train.lengths + 1).tolist(), train.learned.tolist()),
         proofs.stop_proof(sum(account.answers for account in accounts), without, truncated=cut),
-        proofs.parity_proof(folder, whole, [policy.render(one) for one in whole]),
+        proofs.parity_proof(folder, whole, [policy.render(one) for one in whole], now=policy.template.now),
     ]
 
 

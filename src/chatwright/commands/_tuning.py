@@ -20,6 +20,7 @@ from chatwright.models import lora
 from chatwright.models.device import device_of, dtype_of
 from chatwright.models.lora import LoraConfig
 from chatwright.objectives.sft import Lessons, Sft
+from chatwright.train import stage
 from chatwright.train.run_folder import RunFolder
 from chatwright.train.settings import Lora, TuneSettings
 
@@ -32,7 +33,8 @@ def policy(settings: TuneSettings) -> Checkpoint:
     _check(settings)
     found = _adapted(settings) if settings.lora.rank else _whole(settings)
     found.template.check(found.tokenizer)
-    return found
+    told = stage.template_time(settings) if settings.resume else None
+    return replace(found, template=found.template.at(told)) if told else found
 
 
 def with_default_rate(settings: T) -> T:

@@ -5,7 +5,7 @@ The data is any that `sft` takes; of an export of chats, the messages of --me ar
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -44,6 +44,9 @@ class Settings(DataSettings):
     seed: int = Field(default=0, ge=0, lt=2**32, description="fixes the order of the data and what is drawn")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps")
     resume: bool = Field(default=False, description="go on with the run in --out")
+    proofs: Literal["strict", "warn"] = Field(
+        default="strict", description="a red proof ends with exit code 6, or only warns"
+    )
     yes: bool = Field(default=False, description="the others in the chats have been asked; do not ask me")
 
 

@@ -4,6 +4,7 @@ In comes an Export, out come rows of the format `messages`, in the order of time
 Names and numbers are hidden here, before anything else sees the text. The newest conversations are held out.
 """
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from chatwright.data.options import ChatOptions
 from chatwright.data.redact import ME, RedactionReport, Redactor, is_no_name
 from chatwright.data.rows import BadRow, Row, Rows
 from chatwright.data.speakers import Speaker
+from chatwright.errors import DataError
 
 Split = Literal["train", "validation", "test"]
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -192,6 +194,10 @@ def _role(message: ChatMessage, speaker: Speaker) -> str:
 
 def _redactor(export: Export, options: ChatOptions, speaker: Speaker, talks: Sequence[_Session]) -> Redactor:
     """Knows everybody in the export: first those who wrote, in the order in which they did."""
+    if any(importlib.util.find_spec(name) is None for name in ("phonenumbers", "stdnum")):
+        raise DataError(
+            f"{export.file}: hiding numbers in chats needs phonenumbers and python-stdnum; pip install 'chatwright[data]'"
+        )
     texts = [message.text for talk in talks for message in talk.messages]
     senders = dict.fromkeys(message.sender for message in export.messages if message.sender)
     names = [*senders, *export.names, export.owner]

@@ -89,9 +89,7 @@ class CheckReport:
             "bad": [str(row) for row in self.bad],
             "filtered": [str(row) for row in self.filtered],
             "listed": [asdict(row) for row in self.account.listed],
-            "truncated_rows": [
-                {"file": row.file, "line": row.line, "reason": row.reason} for row in self.account.truncated
-            ],
+            "truncated_rows": [asdict(row) for row in self.account.truncated],
             "repeated": self.rows("duplicate"),
             "filters": {one.name: one.as_dict() for one in self.filters},
         }

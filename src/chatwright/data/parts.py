@@ -137,7 +137,7 @@ class Chats:
         rows, self.report = chats.rows(export, self.options.chats)
         self.reading = Reading("messages", {"messages": "messages", "role": "role", "content": "content"})
         if self.report.me:  # said where a person looks, and written nowhere
-            console.note(f"the messages of {self.report.me!r} are learned, {self.report.how}; --me says it otherwise")
+            console.note(f"the messages of {self.report.me!r} are learned ({self.report.how})")
         for line in self.report.lines():
             note(f"{self.name}: {line}")
         for piece in _in_pieces(rows):

@@ -2,24 +2,23 @@
 that decides them has changed: data, tokenizer, template, window, splits and the program itself.
 """
 
-import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from chatwright import console, disk
-from chatwright.data import shards
+from chatwright.data import cache, shards
 from chatwright.data.examples import Examples
 from chatwright.data.report import Account, DataReport
 from chatwright.data.samples import Sample, Samples
@@ -27,13 +26,14 @@ from chatwright.data.source import Stream
 from chatwright.data.split import cut_notes
 from chatwright.data.tokenise import Chunk, How, Task, tokenise
 from chatwright.data.workers import Workers
-from chatwright.errors import ConfigError, NoCheckpoint
+from chatwright.errors import NoCheckpoint
 
 FACTS, SAMPLES = "facts.json", "samples.jsonl"  # beside the arrays of `shards`
-LOCK, PARTIAL, WHOLE = "lock", "partial", "whole"  # of the folder that all of them lie in
+PARTIAL, WHOLE = "partial", "whole"  # of the folder that all of them lie in
 ALONE = 8  # pieces of work done by this process before others are started: for less data they would not pay
-PIECES = 32  # of work in a segment
-UNUSED_DAYS = 30  # after which what was prepared is deleted
+PIECES, SECONDS = 32, 5.0  # of work in a segment: what is lost when the process is killed
+# that read rows, find what is to be hidden in them, or make ids: another version of one may make others
+LIBRARIES = ("tokenizers", "tiktoken", "jinja2", "pyarrow", "zstandard", "phonenumbers", "python-stdnum", "spacy")
 Told = tuple[int, int]  # the first notes and readings of a stream, by number
 
 
@@ -53,26 +53,19 @@ def prepare(stream: Stream, how: How, *, root: Path | None = None, workers: int 
     are processors by default. Raises DataError for files that cannot be read, DiskFull; what was done until then is kept
     and gone on from the next time.
     """
-    root = cache() if root is None else root
-    folder = root / _key(stream, how)
-    with _locked(folder):
+    with cache.held(root, _key(stream, how)) as folder:
         if not _is_whole(folder / WHOLE):
             _make(stream, how, folder, workers or os.cpu_count() or 1)
-        shutil.rmtree(folder / PARTIAL, ignore_errors=True)
-        found = _load(stream, how, folder / WHOLE)
-    _sweep(root)
-    return found
-
-
-def cache() -> Path:
-    """Where prepared data lies, unless somebody gives another folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chatwright" / "prepared"
+        with suppress(OSError):  # in the way of nothing
+            _remove(folder / PARTIAL)
+        return _load(stream, how, folder / WHOLE)
 
 
 def _make(stream: Stream, how: How, folder: Path, workers: int) -> None:
     """Writes all segments; anew where it turns out that the splits need another rule, which few rows do."""
     while True:
         mark = hashlib.sha256(repr(how.split).encode()).hexdigest()
+        _check_parts(folder / PARTIAL / mark)
         segments = _Segments(stream, how, folder / PARTIAL / mark)
         segments.write(workers)
         notes: list[str] = []
@@ -105,13 +98,16 @@ class _Segments:
         facts = self.writer.facts
         done = sum(fact["pieces"] for fact in facts)
         with closing(self.writer), closing(self._chunks(done, workers)) as chunks:
-            is_last = bool(facts) and facts[-1]["is_last"]
-            some = [] if is_last else list(islice(chunks, PIECES))
-            while not is_last:
-                following = list(islice(chunks, PIECES))
-                is_last = not following  # the last segment, which may be empty, says so
-                self._write(some, is_last=is_last)
-                some = following
+            if facts and facts[-1]["is_last"]:
+                return
+            some: list[Chunk] = []
+            began = time.monotonic()
+            for chunk in chunks:
+                some.append(chunk)
+                if len(some) == PIECES or time.monotonic() - began > SECONDS:
+                    self._write(some, is_last=False)
+                    some, began = [], time.monotonic()
+            self._write(some, is_last=True)  # which may be empty, and says so
 
     def seal(self, notes: list[str]) -> None:
         """Writes what is known once all segments are there, and a manifest of everything."""
@@ -122,12 +118,13 @@ class _Segments:
             "columns": last["columns"],
             "notes": [*last["notes"], *cut, *notes],
             "account": self.account.as_dict(),
-            "fingerprint": shards.fingerprint(self.folder),
         }
         self.samples.save(self.folder / SAMPLES)
-        disk.write_json(self.folder / FACTS, facts)
         disk.sweep(self.folder)
-        disk.write_json(self.folder / disk.MANIFEST, {"files": disk.checksums(self.folder)})
+        sums = disk.checksums(self.folder)
+        disk.write_json(self.folder / FACTS, {**facts, "fingerprint": shards.fingerprint(sums)})
+        sums[FACTS] = disk.sha256(self.folder / FACTS)
+        disk.write_json(self.folder / disk.MANIFEST, {"files": dict(sorted(sums.items()))})
 
     def _write(self, chunks: list[Chunk], *, is_last: bool) -> None:
         account = Account()
@@ -144,8 +141,13 @@ class _Segments:
 
     def _chunks(self, done: int, workers: int) -> Generator[Chunk, None, None]:
         """The pieces of work after those that are done, in their order, up to the records that are wanted."""
-        most = self.stream.most
-        for task, chunk, told in self._tokenised(islice(self.stream.work(), done, None), workers):
+        most, work = self.stream.most, self.stream.work()
+        for _ in islice(work, done):
+            pass  # opens what they are in, which may have to be noted
+        self.told = self._told()
+        if most is not None and self.account.records >= most:
+            return
+        for task, chunk, told in self._tokenised(work, workers):
             over = most is not None and self.account.records + chunk.account.records >= most
             if over and most is not None:
                 chunk = tokenise(replace(task, most=most - self.account.records))
@@ -204,8 +206,8 @@ def _load(stream: Stream, how: How, folder: Path) -> Prepared:
 
 def _key(stream: Stream, how: How) -> str:
     """SHA-256 of everything that decides the examples."""
-    today = str(date.today()) if "strftime_now" in how.text.jinja else ""
-    parts = (stream.key, how.rule, how.seq_len, how.split, how.text, today, _program())
+    names = _pipeline(stream.options.chats.ner)
+    parts = (stream.key, how.rule, how.seq_len, how.split, how.text, names, _program())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -214,51 +216,52 @@ def _program() -> str:
     package = Path(__file__).parent.parent
     sources = sorted(path for name in ("data", "text") for path in (package / name).rglob("*.py"))
     own = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
-    return " ".join([own, *(version(name) for name in ("tokenizers", "tiktoken", "jinja2"))])
+    return " ".join([own, platform.python_version(), *map(_version, LIBRARIES)])
+
+
+def _pipeline(name: str) -> str:
+    """Which names the pipeline of that name, a package or a folder, finds in texts is told by this."""
+    if not name:
+        return ""
+    try:
+        return _version(name) or repr(disk.checksums(Path(name)))
+    except OSError:  # those who open it say what is wrong
+        return ""
+
+
+def _version(package: str) -> str:
+    """The name and version of what is installed, and nothing for what is not."""
+    try:
+        return f"{package} {version(package)}"
+    except (PackageNotFoundError, ValueError):
+        return ""
 
 
 def _is_whole(folder: Path) -> bool:
     """Whether everything is there, and as it was written; what is not is deleted."""
-    if not folder.exists():
+    if not (folder.exists() or folder.is_symlink()):
         return False
     try:
         disk.verify(folder)
     except NoCheckpoint:
         console.warn(f"{folder} was changed or damaged after it was written; the data is prepared anew")
-        shutil.rmtree(folder)
+        _remove(folder)
         return False
     return True
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time prepares the same data; another one waits, and then finds it done."""
-    try:
-        with disk.room(folder):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = (folder / LOCK).open("a")
-    except OSError as error:
-        raise ConfigError(
-            f"{folder.parent} cannot be written ({error.strerror}); give a folder for prepared data with --prepared"
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.note("another process is preparing the same data; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without locks: two would write the same
-        os.utime(folder / LOCK)
-        yield
+def _check_parts(folder: Path) -> None:
+    """What is no folder of files was not left by a preparation: it is deleted, and begun anew."""
+    for path in (folder.parent, folder):
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            _remove(path)
+    if folder.exists() and not all(path.is_file() for path in folder.iterdir()):
+        _remove(folder)
 
 
-def _sweep(root: Path) -> None:
-    """Deletes what nobody has used for a month."""
-    oldest = time.time() - UNUSED_DAYS * 86_400
-    for folder in root.iterdir():
-        if len(folder.name) != 64:
-            continue
-        with suppress(OSError):  # another process deletes it, too
-            if (folder / LOCK).stat().st_mtime < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
+def _remove(path: Path) -> None:
+    """A folder with all that is in it, or whatever else has its name."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

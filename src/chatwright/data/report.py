@@ -4,13 +4,25 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from chatwright import console
 from chatwright.data.rows import BadRow
 from chatwright.data.source import ReadReport, judge, tell
 from chatwright.errors import DataError
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """A row that is used, though it lost text at the window; `str(row)` is `file:line: reason`."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
 
 
 @dataclass
@@ -21,25 +33,34 @@ class Account:
     used: int = 0
     records: int = 0
     listed: list[BadRow] = field(default_factory=list)
-    truncated: list[BadRow] = field(default_factory=list)
+    truncated: list[Truncated] = field(default_factory=list)
     answers: int = 0
     without_end: list[str] = field(default_factory=list)  # file:line of answers whose end is not learned
     cut_documents: int = 0
     document_pieces: int = 0
 
     def add(self, other: "Account") -> None:
-        for name, value in vars(other).items():
-            vars(self)[name] += value
+        self.read += other.read
+        self.used += other.used
+        self.records += other.records
+        self.listed += other.listed
+        self.truncated += other.truncated
+        self.answers += other.answers
+        self.without_end += other.without_end
+        self.cut_documents += other.cut_documents
+        self.document_pieces += other.document_pieces
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON; what is listed as short rows of their own."""
-        rows = {"listed": _short(self.listed), "truncated": _short(self.truncated)}
+        listed = [[row.file, row.line, row.reason, row.kind, row.rows] for row in self.listed]
+        rows = {"listed": listed, "truncated": [[row.file, row.line, row.reason] for row in self.truncated]}
         return {**vars(self), **rows}
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Account":
         """What `as_dict` gave."""
-        rows = {name: [BadRow(*row) for row in stored[name]] for name in ("listed", "truncated")}
+        listed = [BadRow(*row) for row in stored["listed"]]
+        rows = {"listed": listed, "truncated": [Truncated(*row) for row in stored["truncated"]]}
         return cls(**{**stored, **rows})
 
 
@@ -74,8 +95,8 @@ class DataReport:
             "filtered": sum(row.rows for row in account.listed if row.kind == "filtered"),
             "records": account.records,
             "splits": dict(self.splits),
-            "listed": [_listed(row) for row in account.listed],
-            "truncated": [_listed(row) for row in account.truncated],
+            "listed": [asdict(row) for row in account.listed],
+            "truncated": [asdict(row) for row in account.truncated],
         }
 
     def tell(self) -> None:
@@ -119,11 +140,3 @@ def as_dict(reports: Sequence[DataReport], fingerprint: str) -> dict[str, Any]:
 
 def _rounded_up(share: float) -> float:
     return min(1.0, int(share * 100 + 1) / 100)
-
-
-def _listed(row: BadRow) -> dict[str, Any]:
-    return {"file": row.file, "line": row.line, "reason": row.reason, "kind": row.kind, "rows": row.rows}
-
-
-def _short(rows: Sequence[BadRow]) -> list[list[Any]]:
-    return [[row.file, row.line, row.reason, row.kind, row.rows] for row in rows]

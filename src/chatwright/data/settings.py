@@ -52,7 +52,7 @@ class DataSettings(config.Settings):
     )
     languages: list[str] = Field(
         default=[],
-        description="the wanted ones (en de): rows in others are left out",
+        description="the wanted ones (en de): in trees, messages that say another are left out; check --fix leaves out rows",
         json_schema_extra={"short": ["--data.languages"]},
     )
     me: str | None = Field(

@@ -61,7 +61,8 @@ class Writer:
     """Appends segments to a folder. What a killed process wrote after its last whole segment is cut off first."""
 
     def __init__(self, folder: Path, ids: np.dtype[Any]) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.parent.mkdir(exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
         self.folder, self.ids = folder, ids
         self.facts = [segment["facts"] for segment in whole_segments(folder)]
         ends = _ends(folder, len(self.facts))
@@ -131,9 +132,9 @@ def hashes(folder: Path) -> Iterator[float]:
     return (float(value) for value in np.unique(np.fromfile(folder / HASHES, dtype="<f8")))
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of all ids, masks and splits, by way of those of the segments."""
-    return hashlib.sha256("".join(line["sha256"] for line in _lines(folder)).encode()).hexdigest()
+def fingerprint(sums: Mapping[str, str]) -> str:
+    """SHA-256 of all ids, masks and splits, from the sums of the files: of what is learned, wherever it came from."""
+    return hashlib.sha256(" ".join(sums[name] for name in (IDS, MASK, INDEX)).encode()).hexdigest()
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:

@@ -158,7 +158,8 @@ def _assigned(hashes: list[float], shares: Shares, notes: list[str]) -> dict[flo
     _, validation, test = shares
     names = {value: _named(value, shares) for value in hashes}
     if len(hashes) < FEWEST:
-        notes.append(f"{len(hashes)} distinct prompts are too few to split; all of them are trained on")
+        few = "1 distinct prompt is" if len(hashes) == 1 else f"{len(hashes)} distinct prompts are"
+        notes.append(f"{few} too few to split; everything is trained on")
         return dict.fromkeys(hashes, "train")
     # what is wanted but empty takes the lowest hash of a split that can spare it
     for name, share in (("test", test), ("validation", validation), ("train", 1.0)):

@@ -1,6 +1,7 @@
 """A piece of a source -> ids, masks and an account of its rows. Runs in whichever process: without torch, and quickly."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 import numpy as np
@@ -10,7 +11,7 @@ from chatwright.data import shards
 from chatwright.data.ends import answers_without_end
 from chatwright.data.lessons import RULES, Text
 from chatwright.data.parts import Used, Work
-from chatwright.data.report import Account
+from chatwright.data.report import Account, Truncated
 from chatwright.data.rows import BadRow
 from chatwright.data.samples import Sample
 from chatwright.data.split import NAMES, Placed, SplitRule
@@ -24,19 +25,23 @@ from chatwright.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class TextKey:
-    """Tokenizer and template in a form that can be sent to another process, and told apart from others."""
+    """Tokenizer and template in a form that can be sent to another process, and told apart from others.
+
+    `now`: what the template tells as the time, where it tells one, so that all processes tell the same.
+    """
 
     file: bytes
     eos_token: str | None
     jinja: str
     variables: tuple[tuple[str, str], ...]
     name: str
+    now: datetime | None = None
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, template: ChatTemplate) -> "TextKey":
         end = tokenizer.spelling_of(tokenizer.end_of_text)
         variables = tuple(sorted(template.tokens.items()))
-        return cls(tokenizer.file, end, template.to_jinja(tokenizer), variables, template.name)
+        return cls(tokenizer.file, end, template.to_jinja(tokenizer), variables, template.name, template.now)
 
     def opened(self) -> Text:
         return _opened(self)
@@ -147,7 +152,7 @@ class _Making:
             self.masks.append(mask)
             self.index.append((len(mask), int(np.count_nonzero(mask[1:])), split))
             if one.fit is not Fit.WHOLE:
-                self.account.truncated.append(BadRow(source.file, source.line, str(one.fit), "filtered"))
+                self.account.truncated.append(Truncated(source.file, source.line, str(one.fit)))
             if one.conversation is not None:
                 self._account_for(one, one.conversation, placed.split)
 
@@ -168,4 +173,5 @@ class _Making:
 def _opened(key: TextKey) -> Text:
     """Made once in each process: reading a vocabulary takes a good part of a second."""
     tokenizer = Tokenizer(key.file, eos_token=key.eos_token)
-    return Text(tokenizer, templates.from_jinja(key.jinja, dict(key.variables), name=key.name))
+    template = templates.from_jinja(key.jinja, dict(key.variables), name=key.name)
+    return Text(tokenizer, template if key.now is None else template.at(key.now))

@@ -97,15 +97,31 @@ def serve() -> None:
             function, task = _receive(asked)
         except EOFError:
             return
+        _write(answers, _answer(function, task))
+
+
+def _answer(function: Callable[[Any], Any], task: Any) -> bytes:
+    """The result or the error. What cannot be sent is told in words, or nobody would hear of it."""
+    try:
+        return _packed((False, function(task)))
+    except Exception as error:  # whatever it is, the one who asked has to see it
         try:
-            answer: tuple[bool, Any] = (False, function(task))
-        except Exception as error:  # whatever it is, the one who asked has to see it
-            answer = (True, error)
-        _send(answers, answer)
+            packed = _packed((True, error))
+            pickle.loads(packed)  # some errors cannot be made anew from what they hold
+        except Exception:
+            return _packed((True, ChatwrightError(f"{type(error).__name__}: {error}")))
+        return packed
 
 
 def _send(pipe: IO[bytes], value: object) -> None:
-    contents = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    _write(pipe, _packed(value))
+
+
+def _packed(value: object) -> bytes:
+    return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _write(pipe: IO[bytes], contents: bytes) -> None:
     pipe.write(_LENGTH.pack(len(contents)))
     pipe.write(contents)
     pipe.flush()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 
 
 class Exported:
-    """The template and the vocabulary of a model folder, as other programs read them. Raises DataError."""
+    """The template and the vocabulary of a model folder, as other programs read them. Raises DataError.
 
-    def __init__(self, folder: Path) -> None:
+    now: what the template tells as the time; that of the reading if not given.
+    """
+
+    def __init__(self, folder: Path, *, now: datetime | None = None) -> None:
         from tokenizers import Tokenizer
 
         from chatwright.text import tokenizer
@@ -32,7 +36,7 @@ class Exported:
         try:
             source = (folder / "chat_template.jinja").read_text(encoding="utf-8")
             described = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-            self._template = Sandbox(source)
+            self._template = Sandbox(source, now=now)
             self._tokenizer: tokenizers.Tokenizer = Tokenizer.from_buffer(tokenizer.Tokenizer.load(folder).file)
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: the exported chat template cannot be read ({error})") from None

@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -107,7 +108,7 @@ def stop_proof(answers: int, without: Sequence[str], *, truncated: int = 0, meas
         return Proof("stop", "red", says, figures)
     if not answers:
         return Proof("stop", "not run", f"There is no whole assistant turn to look at{cut}.", figures)
-    says = f"The end of all {answers:,} answers is learned{cut}"
+    says = f"The end of {f'all {answers:,} answers' if answers > 1 else 'the one answer'} is learned{cut}"
     if measured is None:
         return Proof("stop", "green", f"{says}.", figures)
     return with_measured(Proof("stop", "green", f"{says}.", figures), measured)
@@ -122,18 +123,24 @@ def with_measured(stop: Proof, measured: Health) -> Proof:
 
 
 def parity_proof(
-    folder: Path, conversations: Sequence[Conversation], trained: Sequence[Example] | None = None
+    folder: Path,
+    conversations: Sequence[Conversation],
+    trained: Sequence[Example] | None = None,
+    *,
+    now: datetime | None = None,
 ) -> Proof:
     """The chatbot's prompt, and the exported template's, are exactly what training saw before every answer.
 
     `trained` are the whole (not truncated) examples of these conversations, by default made anew with the saved
-    model's own template. Raises DataError for a folder that cannot be read.
+    model's own template. now: the time that the template told in training, where it tells one; all three tell the same
+    here. Raises DataError for a folder that cannot be read.
     """
     from chatwright import checkpoint
     from chatwright.evals.exported import Exported
 
     tokenizer, template = checkpoint.load_text(folder)  # what a chatbot renders with, without its weights
-    exported = Exported(checkpoint.find(folder))
+    template = template if now is None else template.at(now)
+    exported = Exported(checkpoint.find(folder), now=template.now)
     figures = {"conversations": len(conversations), "answers": 0, "ids": 0, "spell_a_token": 0}
     for row, conversation in enumerate(conversations):
         seen = (trained[row] if trained is not None else template.render(conversation, tokenizer)).ids
@@ -153,13 +160,7 @@ def parity_proof(
                 return Proof("parity", "red", f"Row {row} (from 0), message {k + 1}: {wrong}.", figures)
     if not figures["answers"]:
         return Proof("parity", "not run", "There is no assistant turn to compare.", figures)
-    says = (
-        f"Chatbot and exported template feed the model exactly what training saw, "
-        f"{figures['ids']:,} ids before {figures['answers']:,} answers"
-    )
-    spelled = figures["spell_a_token"]
-    left_out = f"; {spelled:,} prompts that spell a control token are not compared with the template" if spelled else ""
-    return Proof("parity", "green", f"{says}{left_out}.", figures)
+    return Proof("parity", "green", _same_says(figures), figures)
 
 
 def before_after_proof(stages: Mapping[str, Evaluation | None]) -> Proof:
@@ -189,6 +190,16 @@ def before_after_proof(stages: Mapping[str, Evaluation | None]) -> Proof:
     if worse:
         return Proof("before/after", "warning", f"{says}; worse: {'; '.join(map(_worse, worse))}.", figures)
     return Proof("before/after", "green", f"{says}; none became worse beyond chance.", figures)
+
+
+def _same_says(figures: Mapping[str, int]) -> str:
+    says = (
+        f"Chatbot and exported template feed the model exactly what training saw, "
+        f"{figures['ids']:,} ids before {figures['answers']:,} answers"
+    )
+    spelled = figures["spell_a_token"]
+    left_out = f"; {spelled:,} prompts that spell a control token are not compared with the template" if spelled else ""
+    return f"{says}{left_out}."
 
 
 def _exported_differs(exported: Any, before: Conversation, fed: list[int]) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -42,12 +43,13 @@ class JinjaTemplate:
 
     Learned are, of each assistant's message, what follows the prompt for it, up to the special token that ends it; of
     any other message whose `learn` is true its text, and that token if the same one ends it. `strftime_now` tells, in
-    every render, the time at which this object was made: a chat or a run does not change at midnight.
+    every render, the time at which this object was made, or `given`: a chat or a run does not change at midnight.
     """
 
     source: str
     variables: Mapping[str, str] = field(default_factory=dict, hash=False)
     name: str = OWN
+    given: datetime | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         _ = self._sandbox  # a text that is no Jinja is refused at once
@@ -97,12 +99,19 @@ class JinjaTemplate:
     def tokens(self) -> Mapping[str, str]:
         return {name: token for name, token in self.variables.items() if name in self.source}
 
+    @property
+    def now(self) -> datetime | None:
+        return self._sandbox.now if "strftime_now" in self.source else None
+
+    def at(self, now: datetime) -> JinjaTemplate:
+        return replace(self, given=now)
+
     # What it writes
 
     @cached_property
     def _sandbox(self) -> Sandbox:
         try:
-            return Sandbox(self.source)
+            return Sandbox(self.source, now=self.given)
         except Overrun as error:
             raise self._unusable(f"takes too much: {error}") from None
         except TemplateError as error:

@@ -38,7 +38,8 @@ class Sandbox:
     def __init__(self, source: str, *, now: datetime | None = None) -> None:
         if len(source) > LONGEST_SOURCE:
             raise Overrun(f"it has {len(source):,} characters, and {LONGEST_SOURCE:,} are the most")
-        self._environment = _Environment(now or datetime.now())
+        self.now = now or datetime.now()
+        self._environment = _Environment(self.now)
         self._one_at_a_time = Lock()  # the environment counts for one render
         try:
             tree = self._environment.parse(source)

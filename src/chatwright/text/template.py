@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -57,6 +58,13 @@ class ChatTemplate(Protocol):
     def tokens(self) -> Mapping[str, str]:
         """What its Jinja text calls bos_token, eos_token and so on, where it is to be kept as it came."""
 
+    @property
+    def now(self) -> datetime | None:
+        """The time that it tells in every render; None where it tells none."""
+
+    def at(self, now: datetime) -> ChatTemplate:
+        """The same template, telling another time."""
+
 
 @dataclass(frozen=True)
 class WrittenTemplate:
@@ -80,6 +88,13 @@ class WrittenTemplate:
     @property
     def tokens(self) -> Mapping[str, str]:
         return {}
+
+    @property
+    def now(self) -> None:
+        return None
+
+    def at(self, now: datetime) -> WrittenTemplate:
+        return self
 
     def render(self, conversation: Conversation, tokenizer: Tokenizer, *, reply: bool = False) -> Example:
         self._check_messages(conversation)

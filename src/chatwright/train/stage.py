@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from chatwright import config, console, disk
 from chatwright.checkpoint import Checkpoint, checkpoints, read_json
 from chatwright.data.loader import Batch
-from chatwright.errors import ConfigError, DataError, NoCheckpoint
+from chatwright.errors import ChatwrightError, ConfigError, DataError, NoCheckpoint
 from chatwright.evals.loss import LossReport
 from chatwright.evals.proofs import Proof
 from chatwright.generate.chatbot import Chatbot
@@ -31,6 +32,7 @@ from chatwright.train.trainer import Hooks, Schedule, Setup, Trainer
 # settings that may differ between a run and its resumption, because they do not change the weights
 FREE = {"out", "resume", "json", "save_every", "keep", "sample_every", "proofs", "device", "compare", "checkpointing"}
 FREE |= {"prepared", "workers"}
+DATA_REPORT = "data_report.json"
 FINAL = 3  # times --eval-batches are measured of each split before the first step and after the last
 LIVE_TOKENS = 40  # of a sample shown while training
 
@@ -106,6 +108,14 @@ def _stored(job: Job, folder: RunFolder) -> StageResult:
         {split: LossReport(**report) for split, report in stored["losses"].items()},
         tuple(Proof(**proof) for proof in stored["shown"]),
     )
+
+
+def template_time(settings: TrainSettings) -> datetime | None:
+    """The time that the template of an earlier start told; None where it told none, or there was no such start."""
+    try:
+        return datetime.fromisoformat(read_json(Path(settings.out) / DATA_REPORT)["template_time"])
+    except (ChatwrightError, OSError, KeyError, ValueError, TypeError):
+        return None  # the data then have another fingerprint, and the run is not gone on with
 
 
 def _identity(job: Job) -> dict[str, Any]:
@@ -221,7 +231,9 @@ class _Stage:
         info = {"version": version("chatwright"), "torch": str(torch.__version__), "threads": torch.get_num_threads()}
         info["data"] = {k: v for k, v in job.data_report.items() if k in ("name", "fingerprint")}
         disk.write(self.folder.path / "config.yaml", config.dump(job.settings, info, job.verb))
-        disk.write_json(self.folder.path / "data_report.json", dict(job.data_report))
+        told = job.policy.template.now
+        time_told = {} if told is None else {"template_time": told.isoformat()}
+        disk.write_json(self.folder.path / DATA_REPORT, {**job.data_report, **time_told})
 
     def _finish(self, checks: Mapping[str, float], moved: bool | None) -> StageResult:
         job, progress = self.job, self.trainer.progress

@@ -29,8 +29,11 @@ def labels(people: Iterable[Person]) -> dict[str, str]:
 
 
 def all_names(people: Iterable[Person]) -> Iterator[str]:
-    """Every name and handle of the humans."""
+    """Every name and handle of the humans, and which belong together: `Ana (@ana)`."""
     for person in people:
         if not person.is_bot:
             yield from (person.shown, *person.names)
-            yield from (person.handle, f"@{person.handle}") if person.handle else ()
+            if person.handle:
+                yield from (person.handle, f"@{person.handle}")
+                told = dict.fromkeys(name for name in (person.shown, *person.names) if name != person.handle)
+                yield from (f"{name} (@{person.handle})" for name in told if name.strip())

@@ -16,7 +16,7 @@ from chatwright.data.quality.language import Languages
 from chatwright.data.quality.seen import Seen, Wanted, conversations
 from chatwright.data.quality.sieve import Sieve
 from chatwright.data.quality.tally import SplitTally
-from chatwright.data.report import Account
+from chatwright.data.report import Account, Truncated
 from chatwright.data.rows import BadRow
 from chatwright.data.truncate import Fit, Fitted, fit_record
 from chatwright.errors import DataError
@@ -112,7 +112,7 @@ class Look:
         lost = [fit for fit in seen.fits if fit in LOSSES]
         self.losses.update(map(str, lost))
         self.cut.extend([str(source)] * (Fit.ANSWER_CUT in lost))
-        row = [BadRow(source.file, source.line, str(lost[0]), "filtered")] if lost else []
+        row = [Truncated(source.file, source.line, str(lost[0]))] if lost else []
         self.account.truncated.extend(row)
         if stays:
             self.left.read, self.left.used, self.left.records = (self.left.records + 1,) * 3

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from chatwright.data.redact.letters import WORD, Folding, variants
-from chatwright.data.redact.words import EMPTY, ORDINARY
+from chatwright.data.redact.words import EMPTY, GIVEN, ORDINARY
 
-SHORTEST = 3  # letters of a part that is hidden by itself; a whole name may be shorter, "Jo", then it needs its capital
+SHORTEST = 3  # letters of a part that is hidden in any case; "Jo" needs its capital, as a first, last or whole name
 HANDLE = re.compile(r"@[\w.\-]{2,64}(?:#\d{1,6})?")
 _ADDRESS = re.compile(r"([\w.+'-]+)@[\w-]+\.[\w.-]+")
 _JOINED = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")  # the space that signal-export takes out of BenMoor
@@ -30,6 +30,7 @@ class Form:
     words: tuple[str, ...]
     person: int
     strict: bool = False
+    exact: bool = False  # with `strict`: "Ed", neither "ED" nor "Ed2"
     ending: int = 0  # letters at the end that are no part of the name: the s of "Annas"
     anywhere: bool = False  # also inside a word
 
@@ -99,7 +100,7 @@ def exactly(words: str, person: int, folding: Folding, *, strict: bool = False) 
 
 def _of_name(whole: list[str], inner: list[str], person: int) -> Iterator[Form]:
     """`inner` is the name without titles and what stands in brackets; its particles ("van der") are no names."""
-    core = [word for word in inner if word not in EMPTY]
+    core = [word for place, word in enumerate(inner) if word not in EMPTY or (place == 0 and word in GIVEN)]
     ends = [core[0], core[-1]] if len(core) > 1 else []
     for several in (whole, inner, core, ends):
         if len(several) > 1:
@@ -108,12 +109,18 @@ def _of_name(whole: list[str], inner: list[str], person: int) -> Iterator[Form]:
         yield from (Form((glued,), person) for glued in {core[0] + core[-1], "".join(core)})  # annameyer
     for word in core:
         yield from _part(word, person, alone=len(whole) == 1)
+    for word in ends:
+        if len(word) < SHORTEST and word.isalpha():
+            yield from [Form((word,), person, strict=True, exact=True)] if len(word) > 1 else []
 
 
 def _trimmed(words: list[str]) -> list[str]:
-    """Without the words at both ends that name nobody."""
+    """Without the words at both ends that name nobody, but with an "Al" in front."""
     named = [i for i, word in enumerate(words) if word not in EMPTY]
-    return words[named[0] : named[-1] + 1] if named else []
+    if not named:
+        return [word for word in words if word in GIVEN][:1]
+    first = named[0] - 1 if named[0] and words[named[0] - 1] in GIVEN else named[0]
+    return words[first : named[-1] + 1]
 
 
 def _part(word: str, person: int, *, alone: bool) -> Iterator[Form]:
@@ -153,7 +160,7 @@ def _several(words: tuple[str, ...], person: int) -> Iterator[Form]:
 
 def is_no_name(name: str) -> bool:
     """Whether what stands for somebody is an ordinary word: "Me", "You"."""
-    return name.strip().casefold() in EMPTY
+    return name.strip().casefold() in EMPTY - GIVEN
 
 
 def plain(name: str) -> str:

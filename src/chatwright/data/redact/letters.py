@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 
 WORD = re.compile(r"[^\W_]+")  # of a folded text: letters and digits; an underscore may be somebody's _italics_
+PIECE = re.compile(r"[^\W\d_]+|\d+")  # of a word: "anna87" is a name and a number
 
 # What Unicode does not take apart, and marks that are typed in several ways.
 _LETTERS = {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"}
@@ -40,6 +41,13 @@ class Folding(dict[int, str]):
         if len(folded) != 1:
             self.uneven.add(chr(code))
         return folded
+
+    def within(self, read: Folded) -> Folded:
+        """What was already read from another text, folded; its places are those of that text."""
+        folded = self.fold(read.text)
+        if read.places is None or folded.places is None:
+            return Folded(folded.text, folded.places or read.places)
+        return Folded(folded.text, tuple(read.places[place] for place in folded.places))
 
     def fold(self, text: str) -> Folded:
         """`text` is expected in NFC; any other is folded as well, only slower."""

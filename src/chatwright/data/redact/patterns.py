@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from chatwright.data.redact.phones import Phones
+from chatwright.data.redact.reading import seen
 
 
 class Found(NamedTuple):
@@ -25,7 +26,7 @@ class Found(NamedTuple):
 
 KINDS = ("key", "password", "iban", "card", "email", "ip", "phone")  # of two for one stretch, the first
 
-_EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+'-]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![\w@-])")
+_EMAIL = re.compile(r"[\w.%+'-]{1,64}(?:@|\uff20|%40)(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![^\W_])")
 _LOGIN = re.compile(r"://([^\s/?#@:]*:[^\s/?#@]+)@")
 _QUERY = re.compile(
     r"[?&#;](?:[\w.-]{0,32}(?:token|secret|password|passwd|pwd|signature|credential|api[_-]?key|access[_-]?key)[\w.-]{0,32}"
@@ -60,11 +61,12 @@ _CODE = re.compile(
 )
 _ONCE = re.compile(r"(?<!\w)(?i:code)[ \t]*(?::|is|ist|lautet|es|est|è)[ \t]*([A-Z]{0,3}-?\d[A-Z0-9-]{3,11})(?!\w)")
 _DIGITS = re.compile(r"\d[\d\s().\-/+:,]{4,}\d")
-_CARD = re.compile(r"(?<![\d.,+-])[2-6]\d{3}(?:[ \-\u00a0]?\d){9,15}(?!\d)(?![.,-]\d)")
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ \u00a0-]?[A-Z0-9]){11,30}", re.IGNORECASE)
+_CARD = re.compile(r"(?<!\d)(?<!\d[.,\-])(?<!\+)(?:2[2-7]|[3-6]\d)\d\d(?:[\s.\-]{0,2}\d){9,15}(?!\d)")
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[\s.\-]{0,2}[A-Z0-9]){11,30}", re.IGNORECASE)
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])", re.IGNORECASE)
 
+PRINTED = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3))  # the groups of digits on a card
 SHORTEST_IBAN = 15
 BITS = 3.5  # of entropy per character that a long string needs to be taken for a key: words joined have less
 CHANGES = 0.42  # share of neighbours in it of which one is a capital, a small letter or a digit and the other is not
@@ -77,9 +79,16 @@ class Patterns:
         self._phones = phones
 
     def find(self, text: str) -> list[Found]:
-        """The stretches in order, none touching another."""
+        """The stretches in order, none touching another: of the text as it is, and as it is seen."""
+        found = self._in(text)
+        read = seen(text)
+        if read.text is not text:
+            found += (Found(*read.span(one.start, one.end), one.kind) for one in self._in(read.text))
+        return _apart(found)
+
+    def _in(self, text: str) -> list[Found]:
         found: list[Found] = []
-        if "@" in text:
+        if "@" in text or "%40" in text or "\uff20" in text:
             found += (Found(*match.span(), "email") for match in _EMAIL.finditer(text))
         if "://" in text:
             found += (Found(*match.span(1), "password") for match in _LOGIN.finditer(text))
@@ -96,14 +105,14 @@ class Patterns:
             found += (Found(*match.span(), "ip") for match in _IPV6.finditer(text) if _is_address(match[0]))
         if _DIGITS.search(text):
             found += self._numbers(text)
-        return _apart(found)
+        return found
 
     def _numbers(self, text: str) -> Iterator[Found]:
         """A longer number is looked for first: a card holds what could be a phone number."""
         for match in _IBAN.finditer(text):
             if end := _end_of_iban(match[0]):
                 yield Found(match.start(), match.start() + end, "iban")
-        yield from (Found(*match.span(), "card") for match in _CARD.finditer(text) if _is_card(match[0]))
+        yield from _cards(text)
         yield from (Found(*match.span(), "ip") for match in _IPV4.finditer(text) if _is_address(match[0]))
         yield from (Found(*span, "phone") for span in self._phones.spans(text))
 
@@ -132,11 +141,28 @@ def _is_no_word(text: str) -> bool:
     return any(character.isdigit() or character in "!@#$%^&*+~" for character in text.rstrip("!?*"))
 
 
-def _is_card(text: str) -> bool:
+def _cards(text: str) -> Iterator[Found]:
+    """Payment cards; what follows in digits (when it ends, a price) is no part of them."""
+    place = 0
+    while match := _CARD.search(text, place):
+        end = _end_of_card(match[0])
+        if end:
+            yield Found(match.start(), match.start() + end, "card")
+        place = match.start() + 4
+
+
+def _end_of_card(text: str) -> int:
+    """Where the card at the start of `text` ends; 0 where there is none. Groups that no card has need plain spaces."""
     from stdnum import luhn
 
-    digits = "".join(character for character in text if character.isdigit())
-    return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and luhn.is_valid(digits)
+    ends = [match.end() for match in re.finditer(r"\d+", text)]
+    for end in reversed(ends):
+        groups = re.findall(r"\d+", text[:end])
+        digits, sizes = "".join(groups), tuple(map(len, groups))
+        usual = not re.search(r"[^\d \u00a0-]", text[:end]) and (end == len(text) or min(sizes) >= 4)
+        if (usual or sizes in PRINTED) and 13 <= len(digits) <= 19 and len(set(digits)) > 1 and luhn.is_valid(digits):
+            return end
+    return 0
 
 
 def _end_of_iban(text: str) -> int:
@@ -144,7 +170,9 @@ def _end_of_iban(text: str) -> int:
     from stdnum import iban
 
     ends = [place for place in range(SHORTEST_IBAN, len(text) + 1) if not text[place : place + 1].isalnum()]
-    return next((end for end in reversed(ends) if iban.is_valid(text[:end], check_country=False)), 0)
+    ends = [place for place in ends if text[place - 1].isalnum()]
+    numbers = ((end, re.sub(r"[\s.\-]", "", text[:end])) for end in reversed(ends))
+    return next((end for end, number in numbers if iban.is_valid(number, check_country=False)), 0)
 
 
 def _is_address(text: str) -> bool:

@@ -20,6 +20,12 @@ _CANDIDATE = re.compile(
     r"(?<![\w+@#_])(?<!\d[.,:])(?<![A-Za-z]-)(?<![$€£¥₹] )(?<![$€£¥₹])(?:\+|\(\+?)?\d"
     rf"(?:[ \t\u00a0\u2007\u202f().\-/\u2010-\u2015+]{{0,3}}\d){{{FEWEST - 1},40}}(?![\d@=_])(?![.,:]\d)"
 )
+# Broken over lines: only where it begins as a number does, and is not whole before.
+_OVER_LINES = re.compile(
+    r"(?<![\w+@#])(?<!\d[.,:])(?:\(?\+|\(?0)"
+    rf"(?:(?:[ \t\u00a0\u2007\u202f().\-/\u2010-\u2015]{{0,3}}|[ \t]?\r?\n[ \t]?\(?)\d){{{FEWEST - 1},20}}"
+    r"(?![\d@=_])(?![.,:]\d)"
+)
 _GROUP = re.compile(r"\(?\+?\(?\d+\)?")
 _DATE = re.compile(
     r"(?:(?:19|20)\d\d([-/.])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])"
@@ -59,6 +65,21 @@ class Phones:
                 if after > 0:
                     yield groups[first][0], groups[first + after - 1][1]
                 first += abs(after)
+        if "\n" in text:
+            yield from self._over_lines(text)
+
+    def _over_lines(self, text: str) -> Iterator[Span]:
+        """Numbers that go on in the next line, those with their country in several."""
+        for match in _OVER_LINES.finditer(text):
+            if "\n" not in match[0] or self._is_phone(match[0].partition("\n")[0].rstrip(), asked=False):
+                continue
+            groups = [group.span() for group in _GROUP.finditer(text, *match.span())]
+            for count in range(_one_number(text, groups), 1, -1):
+                number = text[groups[0][0] : groups[count - 1][1]]
+                breaks = number.count("\n")
+                if 0 < breaks <= (3 if "+" in number else 1) and self._is_phone(" ".join(number.split()), asked=False):
+                    yield groups[0][0], groups[count - 1][1]
+                    break
 
     def _after(self, text: str, groups: list[Span]) -> int:
         """How many of the groups of digits are a phone number, or, below 0, how many are none."""

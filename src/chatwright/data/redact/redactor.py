@@ -14,6 +14,7 @@ from chatwright.data.redact.letters import Folding
 from chatwright.data.redact.names import Names
 from chatwright.data.redact.patterns import Patterns
 from chatwright.data.redact.phones import Phones
+from chatwright.data.redact.reading import seen, unquoted
 from chatwright.data.redact.report import Hidden, RedactionReport
 
 ME = "[me]"
@@ -56,6 +57,7 @@ class Redactor:
         self._hide, self._model = tuple(hide), model
         self._numbers: dict[int, int] = {}  # person -> number of the placeholder
         self._originals: dict[str, Counter[str]] = {}  # placeholder -> what stood in its place
+        self._met: set[tuple[str, str]] = set()  # (kind, what stood there) of all that is sure
         self._sure: set[str] = {name for name in map(plain, listed) if len(name.split()) > 1}
 
     def text(self, text: str) -> str:
@@ -109,11 +111,20 @@ class Redactor:
         """The placeholder of a stretch, which is counted."""
         placeholder = f"[{span.kind}]" if span.kind else self._placeholder(span.person)
         self._originals.setdefault(placeholder, Counter())[original] += 1
-        if span.sure:
-            self._sure.add(original if span.kind else plain(original.lstrip("@")))
+        if span.sure and (span.kind, original) not in self._met:
+            self._met.add((span.kind, original))
+            self._sure.add(_told(original, span.kind))
         return placeholder
 
     def _placeholder(self, person: int) -> str:
         if person == self._me:
             return ME
         return f"[name {self._numbers.setdefault(person, len(self._numbers) + 1)}]"
+
+
+def _told(original: str, kind: str) -> str:
+    """What was hidden as somebody would say it: `anna%20meyer` is "anna meyer", and a number is on one line."""
+    if kind in ("key", "password"):
+        return original
+    read = unquoted(seen(original).text).text
+    return " ".join(read.split()) if kind else plain(read.lstrip("@"))

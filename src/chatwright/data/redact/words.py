@@ -19,6 +19,9 @@ EMPTY = frozenset(
     """.split()  # noqa: SIM905 - a list of so many words is for reading
 )
 
+# Of those, first names as well: hidden where they begin a name and are written with one capital, "Al".
+GIVEN = frozenset({"al", "di", "su"})
+
 # Names that are ordinary words as well, in use every day: hidden only where they begin with a capital letter, or behind
 # an @. A word that is seldom anything but a name ("jack", "heather", "muller") does not belong here.
 ORDINARY = frozenset(
