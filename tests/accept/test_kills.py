@@ -50,7 +50,7 @@ def command(start: Path, out: Path, *more: str) -> list[str]:
         "template": "chatml",
     }
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    switches = ["--from-scratch", "--no-compare", "--proofs", "warn"]
+    switches = ["--from-scratch", "--no-compare", "--proofs", "warn", "--max-truncated-share", "1"]
     return [sys.executable, "-m", "chatwright", "sft", str(start), *words, *switches, "--out", str(out), *more]
 
 

@@ -173,13 +173,17 @@ class _Segments:
                 sent.append((task, told))
                 yield task
 
-        size, done = self.stream.size, 0
-        with console.progress("preparing", size and size // 1_000_000, "MB") as bar, Workers(tokenise, workers) as pool:
+        size, done = self.stream.size, 0  # without a size, rows are counted towards an end that nobody knows
+        total, unit = (size // 1_000_000, "MB") if size else (None, "row")
+        with console.progress("preparing", total, unit) as bar, Workers(tokenise, workers) as pool:
             for chunk in pool.results(sending()):
                 task, told = sent.popleft()
                 yield task, chunk, told
                 done += task.work.size
-                bar.update(done // 1_000_000, rows=self.account.read)
+                if size:
+                    bar.update(done // 1_000_000, rows=self.account.read)
+                else:
+                    bar.update(self.account.read)
 
     def _told(self) -> Told:
         """How much was found out about the reading by now, which may be ahead of what is done."""
