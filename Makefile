@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 demo: .venv/.ready-data
 	$(BIN)/chatwright quickstart --out runs/quickstart
-	@if [ -t 0 ]; then $(BIN)/chatwright chat runs/quickstart/sft; fi
+	@if [ -t 0 ]; then $(BIN)/chatwright chat runs/quickstart/grpo; fi
 
 test: .venv/.ready-dev
 	$(PYTEST) -n $(WORKERS) --dist loadfile

@@ -85,8 +85,8 @@ def vocabulary(data: Path) -> Path:
     return folder
 
 
-def make_model(folder: Path, files: Path) -> None:
-    """A random GPT-2 124M and GPT-2's vocabulary in one Hugging Face folder."""
+def make_model(folder: Path, files: Path, shape: Mapping[str, int] | None = None) -> None:
+    """A random GPT-2, of 124M unless a shape is given, and GPT-2's vocabulary in one Hugging Face folder."""
     try:
         import torch
         import trl  # noqa: F401
@@ -98,7 +98,7 @@ def make_model(folder: Path, files: Path) -> None:
     from chatwright.text.tokenizer import Tokenizer
 
     torch.manual_seed(0)
-    GPT2LMHeadModel(GPT2Config()).save_pretrained(folder)
+    GPT2LMHeadModel(GPT2Config(**(shape or {}))).save_pretrained(folder)
     Tokenizer.from_gpt2_files(files / "gpt2-encoder.json", files / "gpt2-vocab.bpe").save(folder)
     names = dict.fromkeys(("eos_token", "bos_token", "pad_token"), "<|endoftext|>")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **names}))

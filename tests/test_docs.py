@@ -108,7 +108,10 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         prepare(patch, folder)
         patch.setattr("chatwright.commands._road.DATA", ("primer:documents#400", "primer:conversations#400"))
+        patch.setattr("chatwright.commands._road.PREFERENCES", "primer:preferences#100")
+        patch.setattr("chatwright.commands._road.REHEARSED", ["primer:clean#100"])
         small = ["--model", "config.json", "--vocab-size", "1000", "--pretrain-steps", "25", "--sft-steps", "10"]
+        small += ["--dpo-steps", "2", "--grpo-steps", "1"]
         assert _cli.main(["quickstart", *small, "--lr", "0.02", "--sft-lr", "0.02", "--out", "runs/quickstart"]) == 0
     return folder / "runs" / "quickstart"
 

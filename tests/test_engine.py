@@ -239,3 +239,46 @@ def test_the_same_seed_gives_the_same_text_alone_and_among_eight_others(seed: in
             engine.step()
     assert drain(engine)[number] == alone
     assert tiny_engine().generate([prompt], Sampling(max_tokens=30, temperature=1.0, seed=seed + 1))[0] != alone
+
+
+class Counted:
+    """A model that counts the tokens it reads."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.read = model, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def trunk(self, ids: torch.Tensor, **how: Any) -> torch.Tensor:
+        self.read += ids.numel()
+        found: torch.Tensor = self.model.trunk(ids, **how)
+        return found
+
+
+@pytest.mark.parametrize("max_batch", [3, 64])
+def test_sequences_with_the_same_prompt_read_it_once_and_say_what_they_say_alone(max_batch: int) -> None:
+    prompts = [random_ids(n, vocab_size=256, seed=n).tolist() for n in (9, 4, 17)]
+    asked = [(prompts[place], seed) for seed, place in enumerate((0, 1, 0, 2, 1, 0, 0, 2))]
+    ways = [Sampling(max_tokens=12, temperature=1.0, seed=seed) for _, seed in asked]
+    alone = [tiny_engine().generate([prompt], way)[0] for (prompt, _), way in zip(asked, ways, strict=True)]
+    engine = tiny_engine(max_batch=max_batch)
+    engine.model = counted = Counted(engine.model)  # type: ignore[assignment]
+    numbers = [engine.add(prompt, way) for (prompt, _), way in zip(asked, ways, strict=True)]
+    engine.step()
+    assert counted.read == (3 * 17 if max_batch == 64 else 2 * 9)
+    done = drain(engine)
+    assert [done[number] for number in numbers] == alone
+
+
+def test_the_token_that_ended_an_answer_is_told() -> None:
+    engine = tiny_engine(stop_ids=range(0, 290, 3))
+    prompts = [random_ids(5, vocab_size=256, seed=n).tolist() for n in range(20)]
+    done = engine.generate(prompts, Sampling(max_tokens=6))
+    assert {one.finish for one in done} == {"stop", "length"}
+    for prompt, one in zip(prompts, done, strict=True):
+        if one.finish == "length":
+            assert one.end is None
+        else:
+            assert one.end in engine.stop_ids
+            assert engine.model.forward(torch.tensor([[*prompt, *one.ids]]))[0, -1].argmax() == one.end

@@ -223,6 +223,16 @@ def test_health_counts_each_way_to_end_apart() -> None:
     assert found.stop_rate == pytest.approx(0.4)
     assert found.mean_words == pytest.approx(9 / 5)
     assert found.distinct_2 == pytest.approx((1 + 2 / 3) / 2)  # three replies are too short for word pairs
+    assert found.unfinished == 2
+    assert found.n == found.stopped + found.by_string + found.unfinished
+    assert found.rep_4 == 0  # of "a b a b", the only reply that has four words
+
+
+def test_repeated_4_grams_are_the_share_of_a_reply_that_was_there_before() -> None:
+    # "a b c d a b c d a" has six of them, and four differ
+    assert health.measure(completions("a b c d a b c d a")).rep_4 == pytest.approx(1 / 3)
+    assert health.measure(completions("a b c d a b c d a", "a b c d", "short")).rep_4 == pytest.approx(1 / 6)
+    assert math.isnan(health.measure(completions("a b c")).rep_4)
 
 
 def test_no_replies_have_no_rates() -> None:
@@ -578,3 +588,68 @@ def test_compare_shows_two_real_models_side_by_side_and_repeats_itself(tmp_path:
         commands.run("compare", {**settings, "models": (str(folder), str(folder))})
     with pytest.raises(ConfigError, match="models"):
         commands.run("compare", {**settings, "models": (str(folder),)})
+
+
+def pairs_file(path: Path, count: int = 60) -> Path:
+    """Labelled pairs whose better answer is the longer one."""
+    rows = [{"prompt": f"Number {i}?", "chosen": f"It is {i}, I think.", "rejected": f"{i}"} for i in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_compare_judges_by_a_reward_model_and_names_it_with_its_agreement(tmp_path: Path, folder: Path) -> None:
+    for seed, name in ((1, "other"), (2, "judge")):
+        made = tiny(seed=seed)
+        (made.with_score(0) if name == "judge" else made).save(tmp_path / name)
+    judge, data = str(tmp_path / "judge"), str(pairs_file(tmp_path / "pairs.jsonl"))
+    asked: dict[str, Any] = {"models": (str(folder), str(tmp_path / "other")), "max_tokens": 5, "judge": judge}
+    found = commands.run("compare", {**asked, "judge_data": data, "judge_split": "all", "out": tmp_path / "all"})
+    (rate,) = found["win_rates"]
+    assert (rate["first"], rate["second"], rate["n"]) == (str(folder), str(tmp_path / "other"), 6)
+    assert rate["judge"]["name"] == judge
+    assert (rate["judge"]["agreement"]["n"], rate["judge"]["agreement"]["data"]) == (60, data)
+    assert 0 <= rate["controlled"]["low"] <= rate["controlled"]["value"] <= rate["controlled"]["high"] <= 1
+    assert [sheet["title"] for sheet in found["sheets"]] == ["Win rates"]
+    assert f"Judge: {judge}, which agrees with " in Path(found["report"]).read_text(encoding="utf-8")
+    part = commands.run("compare", {**asked, "judge_data": data, "out": tmp_path / "part"})["win_rates"][0]["judge"]
+    assert 0 < part["agreement"]["n"] < 60
+    assert part["agreement"]["data"].endswith("pairs.jsonl, test")
+
+
+def test_compare_without_a_judge_has_no_win_rates_and_a_wrong_judge_is_refused_before_any_answer(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(seed=1).save(tmp_path / "other")
+    asked: dict[str, Any] = {"models": (str(folder), str(tmp_path / "other")), "max_tokens": 2, "out": tmp_path / "out"}
+    assert commands.run("compare", asked)["win_rates"] == []
+    chats = tmp_path / "chats.jsonl"
+    chats.write_text('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n')
+    data = {"judge_data": str(chats)}
+    capsys.readouterr()
+    for wrong, complaint in (
+        ({"judge": "grader"}, "needs graded questions; give --task primer"),
+        ({"judge": "grader", **data}, "give its folder with --judge"),
+        (data, "give its folder with --judge"),
+        ({"judge": str(folder)}, "is a language model, which scores no answers"),
+        ({"judge": str(tmp_path / "nowhere")}, "nowhere"),
+        ({"judge": str(folder), **data}, "has no pairs of a better and a worse answer"),
+        ({"judge": str(folder), "judge_data": str(pairs_file(tmp_path / "few.jsonl", 1))}, "its test split is empty"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=complaint):
+            commands.run("compare", {**asked, **wrong})
+    assert "answering" not in capsys.readouterr().err
+
+
+def test_compare_shows_by_its_own_graders_who_wins_and_what_the_answers_say(tmp_path: Path, folder: Path) -> None:
+    tiny(seed=1).save(tmp_path / "other")
+    asked: dict[str, Any] = {"models": (str(folder), str(tmp_path / "other")), "max_tokens": 2, "out": tmp_path / "out"}
+    found = commands.run("compare", {**asked, "task": ("primer",), "max_samples": 1, "judge": "grader"})
+    (rate,) = found["win_rates"]
+    assert rate["judge"] == {"name": "held-out grader", "agreement": None}
+    scores = [stage["evaluation"]["scores"].values() for stage in found["stages"]]
+    first, second = ([row["grade"] for score in each for row in score["rows"]] for each in scores)
+    wins = [(1 + (b > a) - (b < a)) / 2 for a, b in zip(first, second, strict=True)]
+    assert (rate["n"], rate["ties"]) == (len(wins), wins.count(0.5))
+    assert rate["plain"]["value"] == pytest.approx(sum(wins) / len(wins))
+    assert [sheet["title"] for sheet in found["sheets"]] == ["Win rates", "What the answers say"]
+    assert "Judge: held-out grader." in Path(found["report"]).read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chatwright import console
-from chatwright.evals import compare, plots, prompts, proofs, report, tables
+from chatwright.evals import compare, guards, plots, prompts, proofs, report, tables
 from chatwright.evals.benchmark import Row, Score
 from chatwright.evals.loss import LossReport
 from chatwright.evals.machine import machine
@@ -55,6 +55,7 @@ def whole(reply: str = "Paris.", metrics: Sequence[Mapping[str, Any]] = (), name
         machine={"processor": reply},
         next_commands=("chatwright chat runs/q/sft", reply),
         summary=f"A summary. {reply}",
+        sheets=[report.Sheet(f"Wins {reply}", ("model", "wins"), ((reply, "75 %"),), f"Judge: {reply}.")],
     )
 
 
@@ -110,6 +111,9 @@ def test_every_part_of_the_report_is_on_the_page() -> None:
         "processor Paris.",
         "chatwright chat runs/q/sft",
         "lr 0.003 0.001",
+        "repeated 4-grams n = 22 – –",
+        "runs on n = 22 100 % 85.1–100 % 0 % 0–14.9 %",
+        "Wins Paris. model wins Paris. 75 % Judge: Paris..",
     ):
         assert part in text
 
@@ -142,6 +146,36 @@ def test_the_folder_holds_page_json_samples_and_plots_and_the_page_loads_nothing
     assert "default-src 'none'" in page.read_text(encoding="utf-8")
 
 
+def test_the_curves_of_guard_rails_are_on_the_page_and_in_the_folder_where_there_are_readings(tmp_path: Path) -> None:
+    seen = guards.Reading(10, 0.9, 2.0, -0.5, -9.0, 1.0, 9.0, 12.0, 1.0, 0.0, 0.0, 64)
+    page = report.write(tmp_path / "report", whole(metrics=[*ROWS, guards.as_row(seen)]))
+    names = {file.name for file in page.parent.iterdir()}
+    assert {"preferences.pdf", "preferences.png", "loss.png"} <= names
+    found = Elements(page.read_text(encoding="utf-8"))
+    assert len(found.links) == 6
+    assert "Guard rails" in found.text
+
+
+def test_no_figure_of_a_sheet_is_cut_or_broken_in_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    seen = guards.Reading(10, 0.913, 2.0, -0.5, -19.0, 11.0, 19.0, 12.0, 0.913, 0.013, 0.013, 64)
+    names = f"{'runs/a/long/road/' * 3}sft against {'runs/' * 9}base"
+    wins = report.Sheet("Wins", ("", "wins", "95 %"), ((names, "61.2 %", "51.2–71.2 %"),))
+    report.show(report.Report("x", (report.Stage("a"),), sheets=[guards.sheet([seen]), wins]))
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert max(map(len, shown.split("On held-out")[0].splitlines())) <= 80
+    assert [len(re.findall(text, shown)) for text in ("91.3 %", "1.3 %", "-19.0", "51.2–71.2 %")] == [2, 4, 1, 1]
+    assert "accuracy" in shown
+
+
+def test_a_sheet_has_a_cell_for_every_column() -> None:
+    with pytest.raises(AssertionError):
+        report.Sheet("x", ("a", "b"), (("1",),))
+
+
 def test_the_json_holds_the_figures_and_null_where_there_is_none() -> None:
     found = json.loads(json.dumps(as_json(whole()), allow_nan=False))
     base, sft = found["stages"]
@@ -151,6 +185,8 @@ def test_the_json_holds_the_figures_and_null_where_there_is_none() -> None:
     assert sft["evaluation"]["health"]["stop_rate"] == 1
     assert found["sampling"]["max_tokens"] == 7
     assert [proof["state"] for proof in found["proofs"]] == ["red", "not run"]
+    (sheet,) = found["sheets"]
+    assert (sheet["columns"], sheet["rows"]) == (["model", "wins"], [["Paris.", "75 %"]])
 
 
 def test_the_samples_are_plain_text_side_by_side() -> None:
@@ -165,6 +201,7 @@ def test_the_terminal_shows_the_table_without_a_models_escapes(capsys: pytest.Ca
     assert "never asked" in shown
     assert "76.4–99.1 %" in shown
     assert "stop: red." in shown
+    assert "75 %" in shown
     assert "\x1b]" not in shown
     assert "\x1b[2J" not in shown
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatwright.errors import ConfigError
-from chatwright.generate.sampling import Sampling, cut, penalise, pick
+from chatwright.errors import ConfigError, NotFinite
+from chatwright.generate.sampling import Sampling, cut, penalise, pick, uniforms
 
 
 def logits(size: int = 50, seed: int = 0) -> torch.Tensor:
@@ -37,6 +37,11 @@ def judged(scores: torch.Tensor, seen: list[int], chosen: Sampling) -> torch.Ten
 
 def ours(scores: torch.Tensor, seen: list[int], chosen: Sampling) -> torch.Tensor:
     return cut(penalise(scores, seen, chosen.repetition_penalty) / chosen.temperature, chosen)
+
+
+def drawn(scores: torch.Tensor, chosen: Sampling, place: int) -> int:
+    """What a row draws that is alone."""
+    return pick(scores[None], [chosen], [[]], [place])[0]
 
 
 @given(
@@ -76,28 +81,66 @@ def test_a_penalty_lowers_what_was_said_whatever_its_sign() -> None:
 
 def test_draws_follow_the_probabilities() -> None:
     scores = torch.tensor([0.5, 0.3, 0.2]).log()
-    drawn = Counter(pick(scores, Sampling(temperature=1.0, seed=7), [], place) for place in range(2000))
+    found = Counter(drawn(scores, Sampling(temperature=1.0, seed=7), place) for place in range(2000))
     for token, share in enumerate((0.5, 0.3, 0.2)):
-        assert abs(drawn[token] / 2000 - share) < 4 * math.sqrt(share * (1 - share) / 2000)
+        assert abs(found[token] / 2000 - share) < 4 * math.sqrt(share * (1 - share) / 2000)
+
+
+def test_numbers_of_neighbouring_seeds_and_places_are_even_and_have_nothing_in_common() -> None:
+    grid = torch.from_numpy(
+        uniforms([s for s in range(60) for _ in range(60)], [p for _ in range(60) for p in range(60)])
+    )
+    assert 0 <= float(grid.min()) < float(grid.max()) < 1
+    assert len(set(grid.tolist())) == 3600
+    shares = torch.histc(grid, 10, 0, 1) / 3600
+    assert (shares - 0.1).abs().max() < 4 * math.sqrt(0.09 / 3600)
+    square = grid.reshape(60, 60)
+    for shifted in (square.roll(1, 0), square.roll(1, 1), square.t()):
+        assert abs(float(torch.corrcoef(torch.stack([square.flatten(), shifted.flatten()]))[0, 1])) < 4 / 60
 
 
 def test_a_draw_depends_on_the_seed_and_the_place_alone() -> None:
-    scores, chosen = logits(), Sampling(temperature=1.0, seed=3)
+    scores, chosen = logits() / 3, Sampling(temperature=1.0, seed=3)
     torch.manual_seed(1)
-    first = [pick(scores, chosen, [], place) for place in range(30)]
+    first = [drawn(scores, chosen, place) for place in range(30)]
     torch.manual_seed(2)
-    assert [pick(scores, chosen, [], place) for place in range(30)] == first
+    assert [drawn(scores, chosen, place) for place in range(30)] == first
     assert len(set(first)) > 1
-    assert [pick(scores, Sampling(temperature=1.0, seed=4), [], place) for place in range(30)] != first
+    assert [drawn(scores, Sampling(temperature=1.0, seed=4), place) for place in range(30)] != first
 
 
-@pytest.mark.parametrize("seed", [-1, 2**31, 2**63, -(2**63)])
+def test_rows_that_are_drawn_together_draw_what_each_draws_alone() -> None:
+    kinds: list[dict[str, Any]] = [{}, {"top_k": 5}, {"top_p": 0.8}, {"min_p": 0.1}, {"repetition_penalty": 1.5}]
+    ways = [Sampling(temperature=t, seed=s, **kind) for kind in kinds for t in (0.0, 0.7, 1.5) for s in range(20)]
+    scores = torch.stack([logits(seed=row) for row in range(len(ways))])
+    seen, places = [[row % 50, 3] for row in range(len(ways))], [row % 7 for row in range(len(ways))]
+    together = pick(scores, ways, seen, places)
+    assert together == [pick(scores[r : r + 1], [ways[r]], [seen[r]], [places[r]])[0] for r in range(len(ways))]
+    for row, way in enumerate(ways):
+        left = ours(scores[row], seen[row], way) if way.temperature else scores[row]
+        assert left[together[row]].isfinite()
+
+
+def test_what_was_cut_off_is_never_drawn() -> None:
+    scores = torch.zeros(4, 1000)
+    scores[:, ::2] = -torch.inf
+    for place in range(200):
+        rows = pick(scores, [Sampling(temperature=1.0, seed=row) for row in range(4)], [[]] * 4, [place] * 4)
+        assert all(token % 2 for token in rows)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**63, -(2**63), 2**70])
 def test_any_whole_number_is_a_seed(seed: int) -> None:
-    assert 0 <= pick(logits(), Sampling(temperature=1.0, seed=seed), [], 0) < 50
+    assert 0 <= drawn(logits(), Sampling(temperature=1.0, seed=seed), 0) < 50
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
-    assert pick(logits(), Sampling(seed=9), [], 0) == int(logits().argmax())
+    assert drawn(logits(), Sampling(seed=9), 0) == int(logits().argmax())
+
+
+def test_no_token_is_drawn_from_what_are_no_probabilities() -> None:
+    with pytest.raises(NotFinite, match="logits are NaN"):
+        drawn(logits() * math.nan, Sampling(temperature=1.0), 0)
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,8 @@ def test_metrics_hold_a_row_a_step_and_a_row_a_validation(tmp_path: Path) -> Non
     ]  # fmt: skip
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
     assert set(line) == {
-        "step", "split", "loss", "token_accuracy", "lr", "grad_norm", "tokens", "tokens_per_second", "seconds"
+        "step", "split", "loss", "token_accuracy", "lr", "grad_norm", "tokens", "tokens_per_second", "data_seconds",
+        "seconds"
     }  # fmt: skip
     assert line["lr"] == optim.rate(1, 4, 1e-2, Optim())
 
@@ -268,7 +269,13 @@ def test_a_loaded_model_with_random_weights_turns_it_red_unless_that_was_meant(t
 
 
 def test_a_step_that_moves_nothing_and_a_difference_that_is_no_number_are_red() -> None:
-    one = policy()
-    assert sanity.proof({"start_loss": 2.0, "gradient_difference": 0.0}, one, False, True).state == "red"
-    assert sanity.proof({"start_loss": 2.0, "gradient_difference": math.nan}, one, True, True).state == "red"
-    assert sanity.proof({"start_loss": 2.0, "gradient_difference": 0.0}, one, True, True).state == "green"
+    one, expected = policy(), sanity.Expected("token", None, loaded=True)
+    assert sanity.proof({"start_loss": 2.0, "gradient_difference": 0.0}, one, expected, False).state == "red"
+    assert sanity.proof({"start_loss": 2.0, "gradient_difference": math.nan}, one, expected, True).state == "red"
+    assert sanity.proof({"start_loss": 2.0, "gradient_difference": 0.0}, one, expected, True).state == "green"
+
+
+def test_a_start_loss_other_than_the_formulas_is_red() -> None:
+    one, expected = policy(), sanity.Expected("pair", math.log(2), loaded=True)
+    for loss, state in ((0.6931, "green"), (0.75, "red"), (math.nan, "red")):
+        assert sanity.proof({"start_loss": loss, "gradient_difference": 0.0}, one, expected, True).state == state

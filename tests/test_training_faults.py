@@ -65,7 +65,7 @@ def test_an_infinite_weight_in_the_start_model_is_seen_before_anything_is_saved(
     one = job(tmp_path / "run")
     with torch.no_grad():
         one.policy.model.output_weight[5, 5] = float("inf")  # type: ignore[attr-defined]
-    with pytest.raises(NotFinite, match="the loss is nan at step 1"):
+    with pytest.raises(NotFinite, match="the start model's loss is nan before any step"):
         stage.run(one)
     assert steps(tmp_path / "run") == []
 

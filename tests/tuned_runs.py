@@ -14,7 +14,7 @@ from torch import Tensor
 
 from chatwright import commands, registry
 from chatwright.checkpoint import Checkpoint
-from chatwright.evals import plots
+from chatwright.evals import panel_plots, plots
 from chatwright.models.decoder import Decoder
 from chatwright.text import template as templates
 
@@ -94,7 +94,8 @@ def sft(model: Path, data: Path, out: Path, **more: Any) -> Path:
 def undrawn() -> Iterator[None]:
     """Drawing the curves of a report takes five times as long as such a run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "render", lambda *_: b"")
+        for module in (plots, panel_plots):
+            patch.setattr(module, "render", lambda *_: b"")
         yield
 
 

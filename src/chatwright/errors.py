@@ -3,6 +3,7 @@
 ChatwrightError            1   failed while running
 ├── ConfigError            2   wrong usage or settings (a ValueError)
 │   └── DataError          2   a bad row, file or folder, by file and line
+│       └── LeftOut        2   a row with nothing to learn, listed as filtered
 ├── NotFinite              3   the loss or a gradient is NaN or infinite
 ├── NoCheckpoint           4   no usable checkpoint
 ├── DiskFull               5   nothing half-written is left
@@ -24,6 +25,10 @@ class ConfigError(ChatwrightError, ValueError):
 
 class DataError(ConfigError):
     """Data that cannot be read or learned from."""
+
+
+class LeftOut(DataError):
+    """Nothing is wrong with the row, but it teaches nothing: it is listed as filtered, and does not count as bad."""
 
 
 class NotFinite(ChatwrightError):

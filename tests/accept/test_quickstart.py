@@ -18,14 +18,18 @@ def median(runs: list[dict[str, Any]], figure: Callable[[dict[str, Any]], float]
     return statistics.median(figure(one) for one in runs)
 
 
+def accuracy(run: dict[str, Any], stage: str, questions: str) -> float:
+    return float(run["stages"][stage]["accuracy"][questions]["accuracy"])
+
+
 @pytest.mark.parametrize(
     ("questions", "at_least", "n"), [("phrasings", 0.95, 200), ("never_asked", 0.70, 100), ("follow_ups", 0.80, 50)]
 )
 def test_the_chatbot_answers_questions_that_it_was_never_taught(
     runs: list[dict[str, Any]], questions: str, at_least: float, n: int
 ) -> None:
-    assert all(one["after"]["accuracy"][questions]["n"] >= n for one in runs)
-    assert median(runs, lambda one: one["after"]["accuracy"][questions]["accuracy"]) >= at_least
+    assert all(one["stages"]["sft"]["accuracy"][questions]["n"] >= n for one in runs)
+    assert median(runs, lambda one: accuracy(one, "sft", questions)) >= at_least
 
 
 def test_the_base_model_answers_little(runs: list[dict[str, Any]]) -> None:
@@ -35,7 +39,31 @@ def test_the_base_model_answers_little(runs: list[dict[str, Any]]) -> None:
 
 def test_arithmetic_leaves_room_for_practice(runs: list[dict[str, Any]]) -> None:
     """Tuned to 40 to 70 %; the row has no target, so only leaving that far behind is a failure."""
-    assert 0.25 <= median(runs, lambda one: one["after"]["accuracy"]["arithmetic"]["accuracy"]) <= 0.8
+    assert 0.25 <= median(runs, lambda one: accuracy(one, "sft", "arithmetic")) <= 0.7
+
+
+def test_preferences_halve_the_bad_manners_that_fine_tuning_imitates(runs: list[dict[str, Any]]) -> None:
+    """On 500 open requests at temperature 1: answers that loop, run on or speak for the user."""
+    assert all(one["stages"]["sft"]["accuracy"]["open"]["n"] == 500 for one in runs)
+    before, after = (
+        median(runs, lambda one, stage=stage: 1 - accuracy(one, stage, "open")) for stage in ("sft", "dpo")
+    )
+    assert before >= 0.10
+    assert after <= before / 2
+
+
+@pytest.mark.parametrize("questions", ["phrasings", "unseen_phrasings", "never_asked", "follow_ups"])
+def test_preferences_and_practice_cost_little_knowledge(runs: list[dict[str, Any]], questions: str) -> None:
+    """Beyond what 250 questions can tell: a median lower by more than that is forgetting."""
+    fine_tuned = median(runs, lambda one: accuracy(one, "sft", questions))
+    assert median(runs, lambda one: accuracy(one, "dpo", questions)) >= fine_tuned - 0.04
+    assert median(runs, lambda one: accuracy(one, "grpo", questions)) >= fine_tuned - 0.08
+
+
+def test_practice_raises_held_out_arithmetic_by_twenty_points(runs: list[dict[str, Any]]) -> None:
+    gained = median(runs, lambda one: accuracy(one, "grpo", "arithmetic") - accuracy(one, "sft", "arithmetic"))
+    assert gained >= 0.20
+    assert median(runs, lambda one: 1 - accuracy(one, "grpo", "open")) <= 0.05
 
 
 def test_answers_stop_do_not_loop_and_do_not_speak_for_the_user(runs: list[dict[str, Any]]) -> None:
@@ -67,7 +95,7 @@ def test_transformers_gives_the_same_greedy_answers(runs: list[dict[str, Any]]) 
 
     from chatwright import Chatbot
 
-    folder = Path(runs[0]["out"]) / "sft" / "model"
+    folder = Path(runs[0]["out"]) / "grpo" / "model"
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     bot = Chatbot.load(folder, device="cpu")
     for question in (*runs[0]["answers"], "And what is the capital of Spain?", "Hello!"):

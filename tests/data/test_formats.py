@@ -17,7 +17,7 @@ from chatwright.data.formats import fields, oasst, turns
 from chatwright.data.options import ReadOptions
 from chatwright.data.recognise import Assembling, Reading, recognise
 from chatwright.data.rows import BadRow, Row
-from chatwright.errors import ConfigError, DataError
+from chatwright.errors import ConfigError, DataError, LeftOut
 from chatwright.text.records import (
     Conversation,
     Document,
@@ -45,6 +45,13 @@ def problem(*turns: str, system: str = "") -> Problem:
     return Problem(conversation(*turns, system=system), "", ANSWER)
 
 
+def choice(question: str, letter: str, *options: str) -> Problem:
+    """A multiple-choice problem as every shape of row gives it."""
+    lettered = dict(zip("ABC", options, strict=False))
+    prompt = "\n".join([question, *(f"{name}. {text}" for name, text in lettered.items())])
+    return Problem(conversation(prompt), "choice", {"letter": letter, "options": lettered})
+
+
 def call(name: str, arguments: object) -> dict[str, object]:
     return {"type": "function", "function": {"name": name, "arguments": arguments}}
 
@@ -62,6 +69,9 @@ FLOUR = pair("Name a flour.", "Spelt flour.", worse="Water.")
 CRUST = pair("The crust is", "brown and crisp.", worse="purple.")
 KEPT_DRY = Rated(conversation("Where is flour kept?", "Somewhere dry."), True)
 KEPT_WRONG = Rated(conversation("Where is butter kept?", "On the stove."), False)
+
+YEAST = choice("What makes dough rise?", "B", "salt", "yeast", "oil")
+COLD = choice("Which grain grows where it is cold?", "B", "rice", "rye")
 
 EXPECTED: dict[str, list[Record]] = {
     "messages.jsonl": [
@@ -158,6 +168,21 @@ EXPECTED: dict[str, list[Record]] = {
     "prompt_only.jsonl": [
         problem("How many loaves are twelve dozen?"),
         problem("How many rolls are two dozen?", system="Count."),
+    ],
+    "gsm8k.jsonl": [
+        Problem(conversation(asked), "final_number", {"value": value})
+        for asked, value in (
+            ("A loaf takes 3 hours. How many hours do 4 loaves take one after the other?", 12),
+            ("A bakery sells 1,300 rolls a week at half a dollar. How much is that?", 650),
+            ("How much flour is left of 2 kg after three loaves of 600 g, in kg?", 0.2),
+        )
+    ],
+    "multiple_choice.jsonl": [YEAST, COLD],
+    "multiple_choice-mmlu.jsonl": [YEAST, COLD],
+    "multiple_choice-columns.csv": [YEAST, COLD],
+    "graded.jsonl": [
+        Problem(conversation("Which grain makes malt?"), "contains", {"accepted": ["barley"], "others": ["rice"]}),
+        Problem(conversation("How many rolls are two dozen?", system="Count."), "final_number", {"value": 24}),
     ],
     "text.jsonl": [
         Document("Rye grows where it is cold."),
@@ -415,6 +440,9 @@ def test_keys_inside_an_object_are_columns_too() -> None:
 # ---- bad rows, each with a sentence
 
 SAID = {"role": "user", "content": "Hi"}
+MMLU = {"question": "Which?", "choices": ["rice", "rye", "oat"], "answer": 0}
+ARC = {"question": "Which?", "choices": {"text": ["rice", "rye"], "label": ["1", "2"]}, "answerKey": "2"}
+MALT = {"prompt": "Which grain?", "grader": "contains", "answer": {"accepted": ["barley"]}}
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("messages", {"messages": [{**SAID, "weight": 0.5}]}, "message 1: 'weight' is a number, 0.5; it must be 0 or 1"),
     ("messages", {"messages": [{**SAID, "weight": True}]}, "message 1: 'weight' is true or false, True"),
@@ -496,6 +524,40 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("prompt_only", {"prompt": None}, "'prompt' is null"),
     ("prompt_only", {"prompt": TALK}, "the prompt ends with assistant"),
     ("prompt_only", {"prompt": " "}, "message 1 (user) is empty"),
+    ("gsm8k", {"question": "How many?", "answer": "It is 12."}, "'answer' marks no result; it must end with ####"),
+    ("gsm8k", {"question": "How many?", "answer": "#### a dozen"}, "'answer' has 'a dozen' after ####"),
+    ("gsm8k", {"question": "How many?", "answer": "#### " + "9" * 400}, "after ####; it must be a number"),
+    ("gsm8k", {"question": " ", "answer": "#### 12"}, "message 1 (user) is empty"),
+    ("gsm8k", {"question": None, "answer": "#### 12"}, "'question' is null"),
+    ("multiple_choice", {**MMLU, "answer": 3}, "'answer' is a number, 3; it must be one of A, B, C, or 0 to 2"),
+    ("multiple_choice", {**MMLU, "answer": True}, "'answer' is true or false, True"),
+    ("multiple_choice", {**MMLU, "answer": "D"}, "'answer' is text, 'D'; it must be one of A, B, C, or 0 to 2"),
+    ("multiple_choice", {**MMLU, "answer": None}, "'answer' is null"),
+    ("multiple_choice", {**MMLU, "choices": ["rye"]}, "the question has 1 options; it must have 2 to 8"),
+    ("multiple_choice", {**MMLU, "choices": ["rye", 3]}, "it must be a list of texts"),
+    ("multiple_choice", {**MMLU, "choices": ["rye", "rye"]}, "an option is blank or there twice"),
+    ("multiple_choice", {**MMLU, "choices": ["rye", " "]}, "an option is blank or there twice"),
+    ("multiple_choice", {**ARC, "answerKey": "3"}, "'answerKey' is text, '3'; it must be one of 1, 2"),
+    ("multiple_choice", {**ARC, "choices": {"text": ["rice", "rye"]}}, "the row has no 'label'"),
+    ("multiple_choice", {**ARC, "choices": {"text": ["rice", "rye"], "label": ["1"]}}, "has 1 labels and 2 texts"),
+    ("multiple_choice", {**ARC, "choices": {"text": ["a", "b"], "label": ["1", "1"]}}, "blank or there twice"),
+    ("multiple_choice", {"question": "Which?", "A": "rice", "B": "rye"}, "the row has no 'answer'"),
+    ("multiple_choice", {"question": "Which?", "A": "rice", "B": "rye", "answer": 1}, "must be one of A, B"),
+    ("multiple_choice", {"question": "Which?", "answer": "A"}, "the row has no 'choices'"),
+    ("graded", {**MALT, "grader": "contain"}, "there is no 'contain', did you mean 'contains'"),
+    ("graded", {**MALT, "grader": "primer"}, "'primer' asks questions and grades none"),
+    ("graded", {**MALT, "grader": None}, "'grader' is null"),
+    ("graded", {**MALT, "answer": "barley"}, "'answer' is text, 'barley'; it must be an object"),
+    ("graded", {**MALT, "answer": {"acepted": ["barley"]}}, "has 'acepted', did you mean 'accepted'"),
+    ("graded", {**MALT, "answer": {}}, "the grader contains cannot use the answer: the answer has no 'accepted'"),
+    ("graded", {**MALT, "answer": {"accepted": "barley"}}, "the answer's 'accepted' must be a valid list"),
+    ("graded", {**MALT, "answer": {"accepted": []}}, "the answer's 'accepted' must have at least 1 item"),
+    ("graded", {**MALT, "answer": {"accepted": [" "]}}, "the answer's 'accepted.0' is blank"),
+    ("graded", {**MALT, "grader": "number", "answer": {"value": 10**400}}, "the answer's 'value'"),
+    ("graded", {**MALT, "grader": "shape", "answer": {"groups": [["malt"]]}}, "the answer asks for no form"),
+    ("graded", {**MALT, "grader": "choice", "answer": {"letter": "C", "options": {"A": "x", "B": "y"}}}, "are A, B"),
+    ("graded", {**MALT, "grader": "python_function", "answer": {"accept": [[]]}}, "'accept.0'"),
+    ("graded", {**MALT, "prompt": " "}, "message 1 (user) is empty"),
     ("text", {"text": None}, "'text' is null"),
     ("text", {"text": " "}, "the text is empty"),
 ]
@@ -513,9 +575,28 @@ def test_every_format_has_a_bad_row() -> None:
     assert {name for name, _, _ in BAD} == set(FORMATS)
 
 
+def test_a_bad_problem_is_named_by_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "exam.jsonl"
+    path.write_text(f"{json.dumps(MALT)}\n{json.dumps({**MALT, 'grader': 'contain'})}\n")
+    with pytest.raises(DataError, match=r"exam\.jsonl:2: tasks: there is no 'contain', did you mean 'contains'"):
+        source.read(str(path))
+
+
+def test_names_that_a_table_has_in_all_rows_and_one_row_leaves_empty_are_no_part_of_its_answer() -> None:
+    row = {**MALT, "answer": {"accepted": ["barley"], "others": None, "value": None}}
+    (found,) = parsed(recognise([row], "file"), row)
+    assert isinstance(found, Problem)
+    assert found.answer == MALT["answer"]
+
+
+def test_a_question_and_an_answer_that_marks_no_result_are_no_problem() -> None:
+    with pytest.raises(DataError, match="no format fits"):
+        recognise([{"question": "What is rye?", "answer": "A grain."}], "file")
+
+
 def test_completions_of_one_score_are_left_out_and_not_bad() -> None:
     row = {"instruction": "Hi", "completions": [{"response": name, "overall_score": 5} for name in "AB"]}
-    with pytest.raises(fields.LeftOut):
+    with pytest.raises(LeftOut):
         parsed(recognise([row], "file"), row)
 
 
@@ -661,6 +742,8 @@ def test_values_nested_without_measure_are_told_and_not_followed(depth: int) -> 
         {"messages": [SAID, {"role": "assistant", "content": [{"type": deep}]}]},
         {"prompt": "Hi", "completion": "Hello!", "label": deep},
         {"text": "A text.", "chosen": deep, "rejected": deep},
+        {**MALT, "grader": "python_function", "answer": {"accept": [[[[1], deep]]]}},
+        {**MMLU, "choices": deep, "answer": deep},
     ):
         for name in FORMATS:
             with suppress(DataError):

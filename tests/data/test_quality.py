@@ -301,6 +301,10 @@ kinds: list[st.SearchStrategy[Record]] = [
     pairs(),
     st.builds(Rated, talks(ends="assistant"), st.booleans()),
     st.builds(lambda text: Problem(conversation(text), "", {}), contents),
+    st.builds(
+        lambda text, value: Problem(conversation(text), "number", {"value": value}), contents, st.integers(-9, 9)
+    ),
+    st.builds(lambda text, right: Problem(conversation(text), "contains", {"accepted": [right]}), contents, contents),
 ]
 
 
@@ -330,8 +334,8 @@ def test_nothing_is_written_over_what_is_there_and_nothing_half(tmp_path: Path) 
         out.keep(conversation("Hi", "Hello!"))
         with pytest.raises(DataError, match="is a document, but the rows before it are conversations"):
             out.keep(Document("Hello!"))
-    with pytest.raises(DataError, match="no row keeps how a problem is graded"), clean.writing(path, True) as out:
-        out.keep(Problem(conversation("Hi"), "contains", {}))
+    with pytest.raises(TypeError, match="not JSON serializable"), clean.writing(path, True) as out:
+        out.keep(Problem(conversation("Hi"), "contains", {"accepted": {"Ho"}}))
     assert path.read_text() == "mine"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["mixed.dropped.jsonl", "mixed.jsonl", "out.jsonl"]
 

@@ -195,6 +195,19 @@ def packed_texts_equal_one_by_one(model: Decoder) -> None:
             start += len(text)
 
 
+def texts_that_go_on_from_one_beginning_equal_each_alone(model: Decoder) -> None:
+    dtype = model.final_norm.weight.dtype
+    beginning, *rest = (random_ids(model, n, seed=n) for n in (5, 1, 4, 2))
+    numbers = torch.cat([torch.full((len(text),), i) for i, text in enumerate([beginning, *rest])])
+    parents = torch.where(numbers == 0, -1, 0)
+    with torch.no_grad():
+        attend = Attend.shared_prefix(numbers[None], parents[None])
+        together = model(torch.cat([beginning, *rest])[None], attend=attend)[0]
+        for number, text in enumerate(rest, start=1):
+            alone = model(torch.cat([beginning, text])[None])[0]
+            assert close(together[numbers == number], alone[5:], TOLERANCE[dtype])
+
+
 def what_stands_in_the_padding_changes_neither_logits_nor_gradients(model: Decoder) -> None:
     segments = torch.tensor([[-1, 0, 0, 0, 0, -1]])
     found = []
@@ -213,6 +226,7 @@ def law_7_holds_in_bf16(model: Decoder) -> None:
     cached_steps_equal_one_uncached_pass(model)
     rows_of_different_length_decode_together_as_one_by_one(model)
     packed_texts_equal_one_by_one(model)
+    texts_that_go_on_from_one_beginning_equal_each_alone(model)
 
 
 # Files
@@ -347,6 +361,7 @@ LAWS: tuple[Callable[[Decoder], None], ...] = (
     a_prompt_may_be_read_in_pieces,
     rows_of_different_length_decode_together_as_one_by_one,
     packed_texts_equal_one_by_one,
+    texts_that_go_on_from_one_beginning_equal_each_alone,
     what_stands_in_the_padding_changes_neither_logits_nor_gradients,
     law_7_holds_in_bf16,
     names_and_shapes_are_those_of_transformers,

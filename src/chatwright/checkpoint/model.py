@@ -12,12 +12,13 @@ import torch
 
 from chatwright import console, disk, hub, registry
 from chatwright.checkpoint import adapter as adapters
+from chatwright.checkpoint import belonging, reward
 from chatwright.checkpoint.adapter import Adapter
 from chatwright.checkpoint.files import read_json, write_json
 from chatwright.checkpoint.places import find, is_adapter
 from chatwright.checkpoint.texts import read_text, template_source, tokenizer_config
 from chatwright.checkpoint.weights import fingerprint, read_config, read_weights, write_weights
-from chatwright.errors import ConfigError, DataError
+from chatwright.errors import ConfigError
 from chatwright.models import lora, quant
 from chatwright.models.decoder import Decoder
 from chatwright.models.device import dtype_of
@@ -57,40 +58,40 @@ class Checkpoint:
 
     @classmethod
     def load(
-        cls, name: str | Path, *, template: str | None = None, quiet: bool = False, load_in: LoadIn | None = None
+        cls,
+        name: str | Path,
+        *,
+        template: str | None = None,
+        quiet: bool = False,
+        load_in: LoadIn | None = None,
+        kind: reward.Kind = "language",
     ) -> "Checkpoint":
         """Reads a model by path or hub id onto the CPU, in fp32 or with the matrices of its blocks as `load_in` says.
 
-        `template` overrides the model's own; with neither, `plain` is used and said on stderr.
+        `template` overrides the model's own; with neither, `plain` is used and said on stderr. A model of another `kind`
+        than the wanted one is refused.
         Raises ConfigError or DataError in one sentence for anything that is not a usable model.
         """
         folder = find(name)
         adapter = adapters.read(folder) if is_adapter(folder) else None
         base = adapters.base_folder(folder, adapter) if adapter else folder
         config = read_config(base)
+        reward.check_kind(name, config, kind)
         weights = read_weights(base, config)
         text = folder if Tokenizer.is_in(folder) else base
         tokenizer, chat, own = read_text(text, template, quiet=quiet)
-        if tokenizer.vocab_size > config["vocab_size"]:
-            raise DataError(
-                f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, but the model only {config['vocab_size']} "
-                "embeddings; the two do not belong together"
-            )
+        belonging.check_vocabulary(tokenizer, config["vocab_size"], folder)
         model = _skeleton(config, load_in)
         model.load_hf(weights)
         if adapter is not None:
-            _check_base(adapter, base)
+            belonging.check_base(adapter, base)
             adapters.attach(model, adapter, folder)
         path = next((p for p in (folder / GENERATION, base / GENERATION) if p.exists()), None)
         generation = read_json(path) if path else {}
         found = cls(model, tokenizer, chat, own, generation, str(name), adapter)
         found.folder, found.rows = base, (model.token_rows, model.head_rows)
-        missing = [token for token in chat.special_tokens if tokenizer.id_of(token) is None]
-        if missing and template is None:
-            console.warn(
-                f"the chat template of {folder} needs {missing[0]}, which its vocabulary lacks: a row is added that the model "
-                "never learned; if it was trained on that spelling as text, give another --template"
-            )
+        if template is None:
+            belonging.warn_of_missing(chat, tokenizer, folder)
         found.learned_template = own and (template_source(text) or "").strip() == chat.to_jinja(tokenizer).strip()
         found = found.with_template(chat, own)
         if found.learned_template:
@@ -111,8 +112,10 @@ class Checkpoint:
         """The same model, frozen in `dtype`, with a new adapter that is trained in its place.
 
         `base` is the path or hub id under which other programs find these weights. Rows of control tokens that the
-        base was given are trained too.
+        base was given are trained too. ConfigError for a reward model, which is trained whole.
         """
+        if self.model.score is not None:
+            raise ConfigError(reward.WHOLE)
         new = self.new_tokens
         lora.attach(self.model, config, seed=seed)
         lora.freeze(self.model, dtype)
@@ -122,6 +125,10 @@ class Checkpoint:
         name, revision = (base, None) if Path(base).exists() else hub.split(base)
         rows = (self.model.token_rows, self.model.head_rows)
         return replace(self, adapter=Adapter(config, name, revision, fingerprint(find(base))), rows=rows)
+
+    def with_score(self, seed: int) -> "Checkpoint":
+        """The same model as a reward model, whose head the seed draws; ConfigError where there is an adapter on it."""
+        return reward.scoring(self, seed)
 
     @property
     def new_tokens(self) -> list[int]:
@@ -143,11 +150,11 @@ class Checkpoint:
         read = replace(adapters.read(folder), name=f"adapter-{len(lora.names(self.model)) + 1}")
         if self.folder is not None:
             read = replace(read, base_fingerprint=adapters.known_fingerprint(folder, read))
-            _check_base(read, self.folder)
+            belonging.check_base(read, self.folder)
         tokenizer, chat, own = self.tokenizer, self.template, self.own_template
         if Tokenizer.is_in(folder):
             tokenizer, chat, own = read_text(folder, None, quiet=True)
-            _check_text(tokenizer, chat, own, folder)
+            belonging.check_text(tokenizer, chat, own, folder)
         if tokenizer.vocab_size > self.model.config.vocab_size:
             raise ConfigError(f"{folder} has more tokens than this base has rows; it is an adapter for another base")
         self.model.set_rows(None, None)  # those of the new one replace the base's, not this one's
@@ -196,7 +203,7 @@ class Checkpoint:
         if self.adapter is None:
             self.model.load_hf(read_weights(folder, read_config(folder)))
         else:
-            _check_same(self.adapter, adapters.read(folder), folder)
+            belonging.check_same(self.adapter, adapters.read(folder), folder)
             adapters.restore(self.model, folder)
 
     def save(self, folder: Path, *, metadata: Mapping[str, Any] | None = None, card: str = "") -> None:
@@ -212,12 +219,14 @@ class Checkpoint:
         else:
             adapters.write(self.model, self.adapter, folder, self.save_dtype)
             metadata = {**(metadata or {}), "base_fingerprint": self.adapter.base_fingerprint}
-        write_json(folder / GENERATION, self._generation_config())
+        if self.model.score is None:
+            write_json(folder / GENERATION, self._generation_config())
         self.tokenizer.save(folder)
         own = self.template if self.own_template else None
         described = tokenizer_config(self.tokenizer, own, self.stop_ids[0] if own else None)
         window = {"model_max_length": self.model.config.context_length}
-        write_json(folder / "tokenizer_config.json", {**window, **described})
+        padding = reward.padding_of(self.model, self.tokenizer)
+        write_json(folder / "tokenizer_config.json", {**window, **described, **padding})
         if own:
             (folder / "chat_template.jinja").write_bytes(own.to_jinja(self.tokenizer).encode())
         if metadata is not None:
@@ -267,30 +276,3 @@ def _skeleton(config: Mapping[str, Any], load_in: LoadIn | None) -> Decoder:
         lora.freeze(model, torch.bfloat16)
         model.matrix_dtype = torch.bfloat16
     return model.to_empty(device="cpu")
-
-
-def _check_same(adapter: Adapter, written: Adapter, folder: Path) -> None:
-    if written.base_fingerprint != adapter.base_fingerprint:
-        raise ConfigError(
-            f"{folder} was trained on another {adapter.base} than what lies there now; bring that back, or begin anew"
-        )
-
-
-def _check_text(tokenizer: Tokenizer, template: ChatTemplate, own: bool, folder: Path) -> None:
-    """ConfigError for an adapter that cannot be talked to, because the base of a chat gets no new tokens."""
-    missing = [token for token in template.special_tokens if tokenizer.id_of(token) is None]
-    if missing:
-        raise ConfigError(
-            f"{folder} lacks {missing[0]!r} of its template {template.name} in its vocabulary, and a model that others "
-            f"speak through cannot grow; load it alone: chatwright chat {folder}"
-        )
-    if own:
-        template.check(tokenizer)
-    template.stop_ids(tokenizer)
-
-
-def _check_base(adapter: Adapter, base: Path) -> None:
-    if adapter.base_fingerprint and adapter.base_fingerprint != fingerprint(base):
-        raise ConfigError(
-            f"the adapter was trained on another {adapter.base}: the weights in {base} are not the ones it was made for"
-        )

@@ -15,6 +15,7 @@ from chatwright.checkpoint.places import ADAPTER, is_adapter
 from chatwright.checkpoint.texts import template_source
 from chatwright.evals import proofs
 from chatwright.evals.proofs import Proof
+from chatwright.models.reward import is_reward
 from chatwright.train import card
 
 README, METADATA = "README.md", "training_metadata.json"
@@ -75,6 +76,7 @@ def written_card(
         metadata=metadata,
         chat=template_source(folder) is not None,
         adapter=is_adapter(folder),
+        scores=not is_adapter(folder) and is_reward(read_json(folder / "config.json")),
         repo=repo,
         proofs=found.proofs if shown is None else shown,
         report=found.report,

@@ -1,32 +1,19 @@
-"""The stages of `quickstart`, each one verb's own code, and the report of the whole road."""
+"""The stages of `quickstart`, each one verb's own code. What follows them stands in `_road_end`."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from chatwright import console, registry
-from chatwright.checkpoint import Checkpoint, read_json
 from chatwright.commands import _training as training
+from chatwright.commands import dpo as dpo_verb
+from chatwright.commands import grpo as grpo_verb
 from chatwright.commands import pretrain as pretrain_verb
 from chatwright.commands import sft as sft_verb
 from chatwright.commands import tokenizer as tokenizer_verb
-from chatwright.evals import proofs
-from chatwright.evals import report as reports
-from chatwright.evals.benchmark import problem_sets
-from chatwright.evals.compare import Comparison, Evaluation, Examination
-from chatwright.evals.compare import evaluate as examine
-from chatwright.evals.loss import LossReport
-from chatwright.evals.machine import machine
-from chatwright.evals.plots import read_metrics
-from chatwright.evals.prompts import default as default_prompts
-from chatwright.evals.proofs import Proof
-from chatwright.evals.results import Report, Stage
-from chatwright.generate.chatbot import Chatbot
-from chatwright.generate.sampling import Sampling
 from chatwright.models.device import device_of, dtype_of
 from chatwright.objectives.pretrain import Pretrain
 from chatwright.text.records import Record
@@ -38,12 +25,17 @@ if TYPE_CHECKING:
     from chatwright.commands.quickstart import Settings
 
 DATA = ("primer:documents", "primer:conversations")
+PREFERENCES, TASK = "primer:preferences", "arithmetic"
+REHEARSED = ["primer:clean@0.7", "primer:documents@0.3"]  # while sums are practised
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PRETRAIN = {"batch_size": 16, "seq_len": 128}  # the primer's documents are short
 SFT = {"batch_size": 10, "seq_len": 192}
-ANSWER = 72  # tokens: the primer's longest reply has fewer
+DPO = {"batch_size": 8, "seq_len": 256}
+GRPO = {"batch_size": 16, "group": 8, "max_tokens": 24, "temperature": 0.8, "seq_len": 192, "rehearse": 0.5}
 MEASURED_SECONDS = 5.0  # of training, from which --seconds is turned into steps
-SHARES = (0.5, 0.27)  # of --seconds for pretraining and fine-tuning; the rest is tokenizer, evaluation and report
+# the share of --seconds that a stage takes (the rest is tokenizer, evaluation and report), and what a step of it costs
+# beside one of pretraining
+SHARES = {"pretrain": (0.42, 1.0), "sft": (0.21, 1.0), "dpo": (0.06, 1.2), "grpo": (0.2, 4.0)}
 
 
 @contextmanager
@@ -55,8 +47,8 @@ def timed(clock: dict[str, float], name: str) -> Iterator[None]:
     clock[name] = time.perf_counter() - began
 
 
-def steps_for(settings: "Settings", seconds: float) -> tuple[int, int]:
-    """Steps of pretraining and fine-tuning that fit, from a few seconds of training this model on this machine."""
+def steps_for(settings: "Settings", seconds: float) -> dict[str, int]:
+    """Steps of every stage that fit, from a few seconds of training this model on this machine."""
     documents = list(_records(DATA[0]))
     tokenizer = Tokenizer.train((text for text in _texts(documents)), settings.vocab_size, SPECIAL)
     start = training.new_model(settings.model, tokenizer, seed=0, dropout=None)
@@ -76,7 +68,7 @@ def steps_for(settings: "Settings", seconds: float) -> tuple[int, int]:
         optimizer.zero_grad()
         took.append(time.perf_counter() - began)
     step = sorted(took)[len(took) // 2]
-    return max(10, int(seconds * SHARES[0] / step)), max(10, int(seconds * SHARES[1] / step))
+    return {verb: max(10, int(seconds * share / (step * cost))) for verb, (share, cost) in SHARES.items()}
 
 
 def tokenizer(settings: "Settings") -> None:
@@ -123,124 +115,54 @@ def sft(settings: "Settings") -> dict[str, Any]:
     return sft_verb.run(sft_verb.Settings.model_validate(given))
 
 
-def evaluate(settings: "Settings") -> tuple[dict[str, Evaluation], Examination]:
-    """Base and chatbot in one examination: the classic prompts and every graded set, greedily."""
-    problems = problem_sets("primer", settings.max_problems)
-    examination = Examination(tuple(default_prompts()), Sampling(max_tokens=ANSWER), problems)
-    found = {}
-    for name in ("base", "sft"):
-        bot = Chatbot(Checkpoint.load(settings.out / name, quiet=True), device=settings.device, max_batch=128)
-        found[name] = examine(name, bot, examination)
-    return found, examination
-
-
-def report(
-    settings: "Settings", evaluations: Mapping[str, Evaluation], examination: Examination, clock: Mapping[str, float]
-) -> Report:
-    """The page of the whole road, and its proofs, in runs/q/report and runs/q/proofs.json."""
-    stages = tuple(_stage(settings, name, evaluations[name], clock) for name in ("base", "sft"))
-    shown = _proofs(settings, evaluations)
-    changes = Comparison(examination, tuple(evaluations.values())).changes
-    out = settings.out
-    commands = (
-        f"chatwright chat {out}/sft",
-        f'chatwright chat {out}/sft -p "What is the capital of Italy?"',
-        f"chatwright check primer --model {out}/sft",
-        f"chatwright compare {out}/base {out}/sft --out {out}/compared",
-    )
-    whole = Report(
-        "From nothing to a chatbot", stages, examination, changes, shown, machine(), commands,
-        summary=f"A {settings.model} GPT-2, pretrained and fine-tuned on the primer.",
-    )  # fmt: skip
-    proofs.write(out, shown)
-    reports.write(out / "report", whole)
-    return whole
-
-
-def summary(settings: "Settings", whole: Report, clock: Mapping[str, float]) -> dict[str, Any]:
-    """The one JSON object: seconds, losses, accuracies and chat health before and after, the answers, the proofs."""
-    stages: dict[str, Any] = {}
-    for stage in whole.stages:
-        assert stage.evaluation is not None
-        health = stage.evaluation.health
-        scores = stage.evaluation.scores.items()
-        stages[stage.name] = {
-            "loss": {name: found["loss"] for name, found in _result(settings, stage.name)["losses"].items()},
-            "accuracy": {name: {"n": s.n, "accuracy": s.accuracy, "low": s.low, "high": s.high} for name, s in scores},
-            "stop_rate": health.stop_rate,
-            "loop_rate": health.loop_rate,
-            "leak_rate": health.leak_rate,
-            "replies": health.n,
-        }
-    chatbot = whole.stages[-1].evaluation
-    assert chatbot is not None
-    answers = {row.problem.prompt.messages[-1].content: row.completion.text for row in chatbot.scores["classic"].rows}
-    return {
-        "out": str(settings.out),
-        "report": str(settings.out / "report" / "index.html"),
-        "seconds": {name: round(value, 1) for name, value in clock.items()},
-        "steps": {"pretrain": settings.pretrain_steps, "sft": settings.sft_steps},
-        "before": stages["base"],
-        "after": stages["sft"],
-        "answers": answers,
-        "proofs": {proof.name: proof.state for proof in whole.proofs},
+def dpo(settings: "Settings") -> dict[str, Any]:
+    """The chatbot with better manners, from the one that imitates all it was shown; resumed where it was begun."""
+    given = {
+        "model": str(settings.out / "sft"),
+        "data": [PREFERENCES],
+        "compare": False,
+        "out": str(settings.out / "dpo"),
+        "steps": settings.dpo_steps,
+        "lr": settings.dpo_lr,
+        **DPO,
+        **_shared(settings),
+        "max_truncated_share": 0.02,
     }
+    return dpo_verb.run(dpo_verb.Settings.model_validate(given))
 
 
-def show(whole: Report, reached: Mapping[str, Any]) -> None:
-    """The before/after table, the classic prompts answered, and what to type next."""
-    reports.show(whole)
-    out = console.out()
-    for question, answer in reached["answers"].items():
-        out.print(f"\n> {question}", style="bold", markup=False, highlight=False)
-        out.print(console.clean(answer), markup=False, highlight=False)
-    seconds = ", ".join(f"{name} {value:.0f} s" for name, value in reached["seconds"].items())
-    out.print(f"\n{seconds}\nThe report: {reached['report']}\nNext:", markup=False, highlight=False)
-    for command in whole.next_commands:
-        out.print(f"  {command}", style="cyan", markup=False, highlight=False, soft_wrap=True)
+def grpo(settings: "Settings") -> dict[str, Any]:
+    """The chatbot that practised its sums, from the one with manners; resumed where it was begun."""
+    given = {
+        "model": str(settings.out / "dpo"),
+        "task": [TASK],
+        "rehearse_data": REHEARSED,
+        "compare": False,
+        "out": str(settings.out / "grpo"),
+        "steps": settings.grpo_steps,
+        "lr": settings.grpo_lr,
+        **GRPO,
+        **_alike(settings),
+    }
+    return grpo_verb.run(grpo_verb.Settings.model_validate(given))
 
 
 def _shared(settings: "Settings") -> dict[str, Any]:
-    """What both training stages are given alike. Problems are held out from the primer itself, so all of it trains."""
+    """What the stages that learn from data are given alike. Problems are held out from the primer itself, so all of it
+    trains."""
+    return {**_alike(settings), "validation_share": 0.02, "test_share": 0.02, "eval_batches": 4}
+
+
+def _alike(settings: "Settings") -> dict[str, Any]:
+    """What every stage is given."""
     return {
         "seed": settings.seed,
         "device": settings.device,
         "resume": True,
         "json": True,
         "proofs": "warn",
-        "validation_share": 0.02,
-        "test_share": 0.02,
-        "eval_batches": 4,
         "optim": {"final": 0.02},
     }
-
-
-def _stage(settings: "Settings", name: str, evaluation: Evaluation, clock: Mapping[str, float]) -> Stage:
-    folder = settings.out / name
-    result = _result(settings, name)
-    losses = {split: LossReport(**found) for split, found in result["losses"].items()}
-    return Stage(
-        name,
-        evaluation,
-        losses,
-        read_metrics(folder / "metrics.jsonl"),
-        {"steps": result["steps"], "tokens": result["tokens"]},
-        clock["pretrain" if name == "base" else name],
-    )
-
-
-def _proofs(settings: "Settings", evaluations: Mapping[str, Evaluation]) -> list[Proof]:
-    """Those of the stages, the stop proof with the measured rate, and before/after."""
-    found = {name: {proof.name: proof for proof in proofs.load(settings.out / name)} for name in ("base", "sft")}
-    health = evaluations["sft"].health
-    stop = proofs.with_measured(found["sft"]["stop"], health)
-    base_sanity = replace(found["base"]["sanity"], name="sanity (base)")
-    rest = [found["sft"]["parity"], stop, found["sft"]["mask"], base_sanity, found["sft"]["sanity"]]
-    return [*rest, proofs.before_after_proof(evaluations)]
-
-
-def _result(settings: "Settings", name: str) -> dict[str, Any]:
-    return read_json(settings.out / name / "result.json")
 
 
 def _records(data: str) -> Iterator[Record]:

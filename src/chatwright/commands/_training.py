@@ -139,10 +139,11 @@ def prepared(settings: TrainSettings, policy: Checkpoint, streams: Sequence[Stre
     return _mixed(found)
 
 
-def rehearsal(settings: TrainSettings, policy: Checkpoint, name: str) -> Data:
-    """Documents to rehearse; none of them is held out."""
-    how = How(TextKey.of(policy.tokenizer, policy.template), "documents", settings.seq_len, SplitRule((1.0, 0.0, 0.0)))
-    return _mixed([_one(settings, source.open(name, "documents", settings.read_options()), how)])
+def rehearsal(settings: TrainSettings, policy: Checkpoint, names: Sequence[str], rule: str) -> Data:
+    """Data to rehearse, by a rule of the lessons; none of it is held out."""
+    how = How(TextKey.of(policy.tokenizer, policy.template), rule, settings.seq_len, SplitRule((1.0, 0.0, 0.0)))
+    kind = "documents" if rule == "documents" else "conversations"
+    return _mixed([_one(settings, source.open(name, kind, settings.read_options()), how) for name in names])
 
 
 def with_rehearsal(data: Data, documents: Data) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def text_proofs(policy: Checkpoint, data: Data, folder: Path) -> list[Proof]:
     """mask, stop and parity, from what was trained on."""
     train = data.examples["train"]
     accounts = [one.report.account for one in data.sources]
-    cut = sum(row.reason == Fit.ANSWER_CUT for account in accounts for row in account.truncated)
+    cut = sum(row.reason in (Fit.ANSWER_CUT, Fit.PART_CUT) for account in accounts for row in account.truncated)
     without = [place for account in accounts for place in account.without_end]
     samples = [one for source in data.sources for one in source.samples.of("train") if one.whole]
     whole = [one.conversation for one in samples[:PARITY_ROWS]]
@@ -190,12 +191,17 @@ def text_proofs(policy: Checkpoint, data: Data, folder: Path) -> list[Proof]:
 def with_start(
     whole: Report, settings: TuneSettings, held_out: Sequence[Conversation], load_in: LoadIn | None
 ) -> Report:
-    """The report with start and result asked the same: the classic prompts, and some of the user's own held-out ones.
+    """The report with start and result asked the same: the classic prompts, and some of the user's own held-out ones."""
+    own = [prompt(_question(one).messages) for one in held_out]
+    examination = Examination((*default_prompts(), *own[:OWN_PROMPTS]), Sampling(max_tokens=64))
+    return asked_twice(whole, settings, examination, load_in)
+
+
+def asked_twice(whole: Report, settings: TuneSettings, examination: Examination, load_in: LoadIn | None) -> Report:
+    """The report with start and result in one examination.
 
     Both are read anew, one after the other, their weights held as `load_in` says.
     """
-    own = [prompt(_question(one).messages) for one in held_out]
-    examination = Examination((*default_prompts(), *own[:OWN_PROMPTS]), Sampling(max_tokens=64))
     after = whole.stages[-1]
 
     def examined(name: str, place: str, template: str | None = None) -> Evaluation:
@@ -217,11 +223,16 @@ def _question(conversation: Conversation) -> Conversation:
     return conversation[:end]
 
 
+def metrics(result: StageResult) -> list[dict[str, Any]]:
+    """What the run measured, step after step."""
+    return read_metrics(result.folder / "metrics.jsonl")
+
+
 def stage_report(settings: TrainSettings, result: StageResult, name: str) -> Report:
     one = Stage(
         name,
         losses=result.losses,
-        metrics=read_metrics(result.folder / "metrics.jsonl"),
+        metrics=metrics(result),
         settings=settings.model_dump(mode="json", exclude={"json"}),
         seconds=result.seconds,
     )

@@ -12,6 +12,7 @@ import torch
 
 from chatwright import console, hub
 from chatwright.checkpoint import Checkpoint, LoadIn, find
+from chatwright.checkpoint.reward import Kind
 from chatwright.commands import _training as training
 from chatwright.data.examples import Examples
 from chatwright.errors import ConfigError
@@ -28,13 +29,30 @@ T = TypeVar("T", bound=TuneSettings)
 LORA_LR = 2e-4  # adapters start from nothing and take a higher rate than weights that know something
 
 
-def policy(settings: TuneSettings) -> Checkpoint:
+def policy(settings: TuneSettings, kind: Kind = "language") -> Checkpoint:
     """The model to train. Raises ConfigError for settings that contradict each other, before anything is read."""
     _check(settings)
-    found = _adapted(settings) if settings.lora.rank else _whole(settings)
+    found = _adapted(settings) if settings.lora.rank else _whole(settings, kind=kind)
     found.template.check(found.tokenizer)
     told = stage.template_time(settings) if settings.resume else None
     return replace(found, template=found.template.at(told)) if told else found
+
+
+def start(settings: TuneSettings, policy: Checkpoint) -> Checkpoint:
+    """What `policy` began as, read anew and frozen; rows and window that training adds are there.
+
+    Under an adapter that is its base, the matrices held as the policy's are: quantised ones are another model.
+    """
+    if policy.adapter is None or policy.folder is None:
+        found = _whole(settings, quiet=True)
+    else:
+        found = Checkpoint.load(policy.folder, template=settings.template, quiet=True, load_in=load_in(settings))
+        found = found.with_template(found.template)
+        _stretch(found, settings)
+        lora.freeze(found.model, policy.model.matrix_dtype or torch.float32)
+        found.model.matrix_dtype = policy.model.matrix_dtype
+    found.model.requires_grad_(False).eval()
+    return found
 
 
 def with_default_rate(settings: T) -> T:
@@ -108,9 +126,9 @@ def _check(settings: TuneSettings) -> None:
             )
 
 
-def _whole(settings: TuneSettings) -> Checkpoint:
+def _whole(settings: TuneSettings, *, quiet: bool = False, kind: Kind = "language") -> Checkpoint:
     """All of the model, an adapter that it came with folded in."""
-    found = Checkpoint.load(settings.model, template=settings.template)
+    found = Checkpoint.load(settings.model, template=settings.template, quiet=quiet, kind=kind)
     found = found.merged().with_template(found.template)
     found.model.requires_grad_(True)  # an adapter had frozen it
     _stretch(found, settings)

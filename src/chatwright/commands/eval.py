@@ -55,7 +55,7 @@ class Settings(config.Settings):
 def run(settings: Settings) -> dict[str, Any]:
     """Losses by data, scores by question set, chat health, and where the report is (null without --out)."""
     from chatwright.evals import prompts, report
-    from chatwright.evals.benchmark import problem_sets
+    from chatwright.evals.benchmark import problem_sets, ways
     from chatwright.evals.compare import Examination, evaluate
     from chatwright.evals.machine import machine
     from chatwright.evals.results import Report, Stage, as_json
@@ -72,7 +72,8 @@ def run(settings: Settings) -> dict[str, Any]:
     chatbot = Chatbot.load(settings.model, device=settings.device, template=settings.template, load_in=settings.load_in)
     losses = _losses(chatbot.checkpoint, records, settings)
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=settings.seed)
-    examination = Examination(tuple(asked), sampling, problems)
+    own = {name: way for task in tasks for name, way in ways(task).items()}
+    examination = Examination(tuple(asked), sampling, problems, own)
     stage = Stage(settings.model, evaluate(settings.model, chatbot, examination), losses)
     whole = Report(f"{settings.model} evaluated", (stage,), examination, machine=machine())
     page = None if settings.out is None else report.write(settings.out / "report", whole)

@@ -1,4 +1,4 @@
-"""From nothing to a chatbot, offline, in minutes: tokenizer, pretraining, fine-tuning, report, on the primer."""
+"""From nothing to a chatbot, offline, in minutes: tokenizer, pretraining, fine-tuning, preferences, practice, report."""
 
 import time
 from pathlib import Path
@@ -27,10 +27,14 @@ class Settings(config.Settings):
     )
     pretrain_steps: int = Field(default=800, ge=1, description="optimizer steps of pretraining")
     sft_steps: int = Field(default=430, ge=1, description="optimizer steps of fine-tuning")
+    dpo_steps: int = Field(default=60, ge=1, description="optimizer steps of learning from preferences")
+    grpo_steps: int = Field(default=280, ge=1, description="optimizer steps of practice with rewards")
     model: str = Field(default="tiny", description="size of the model: tiny, small, gpt2 …")
     vocab_size: int = Field(default=4096, ge=512, description="ids of the tokenizer")
     lr: float = Field(default=3e-3, gt=0, description="highest learning rate of pretraining")
     sft_lr: float = Field(default=2e-3, gt=0, description="highest learning rate of fine-tuning")
+    dpo_lr: float = Field(default=2e-5, gt=0, description="highest learning rate of learning from preferences")
+    grpo_lr: float = Field(default=3e-4, gt=0, description="highest learning rate of practice")
     rehearse: float = Field(default=0.3, ge=0, lt=1, description="share of fine-tuning's rows that rehearse documents")
     seed: int = Field(default=0, ge=0, description="fixes weights and order: the same seed gives the same bot")
     max_problems: int | None = Field(default=250, ge=1, description="grade at most so many problems of each set")
@@ -43,25 +47,23 @@ class Settings(config.Settings):
 def run(settings: Settings) -> dict[str, Any]:
     """The whole road. A run that was killed goes on where it was when the same command is given again."""
     from chatwright.commands import _road as road
+    from chatwright.commands import _road_end as end
 
     began = time.perf_counter()
     settings = _settled(settings)
     clock: dict[str, float] = {}
-    with road.timed(clock, "tokenizer"):
-        road.tokenizer(settings)
-    with road.timed(clock, "pretrain"):
-        road.pretrain(settings)
-    with road.timed(clock, "sft"):
-        road.sft(settings)
+    for stage in (road.tokenizer, road.pretrain, road.sft, road.dpo, road.grpo):
+        with road.timed(clock, stage.__name__):
+            stage(settings)
     with road.timed(clock, "evaluate"):
-        evaluations, examination = road.evaluate(settings)
+        evaluations, examination = end.evaluate(settings)
     with road.timed(clock, "report"):
-        report = road.report(settings, evaluations, examination, clock)
+        report = end.report(settings, evaluations, examination, clock)
     clock["whole"] = time.perf_counter() - began
-    reached = road.summary(settings, report, clock)
+    reached = end.summary(settings, report, clock)
     disk.write_json(settings.out / "result.json", reached)
     if not settings.json:
-        road.show(report, reached)
+        end.show(report, reached)
     red = [proof for proof in report.proofs if proof.state == "red"]
     if red and settings.proofs == "strict":
         raise RedProof(
@@ -87,10 +89,9 @@ def _settled(settings: Settings) -> Settings:
     if settings.seconds is not None:
         from chatwright.commands import _road as road
 
-        pretrain_steps, sft_steps = road.steps_for(settings, settings.seconds)
-        settings = settings.model_copy(update={"pretrain_steps": pretrain_steps, "sft_steps": sft_steps})
-        console.note(
-            f"{settings.seconds:g} seconds on this machine: {pretrain_steps} steps of pretraining, {sft_steps} of sft"
-        )
+        steps = road.steps_for(settings, settings.seconds)
+        settings = settings.model_copy(update={f"{verb}_steps": count for verb, count in steps.items()})
+        planned = ", ".join(f"{count} steps of {verb}" for verb, count in steps.items())
+        console.note(f"{settings.seconds:g} seconds on this machine: {planned}")
     disk.write(path, config.dump(settings, {}, "quickstart"))
     return settings

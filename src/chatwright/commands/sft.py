@@ -63,7 +63,9 @@ def learn(settings: Settings, more: "Callable[[Path, Data], list[Proof]]") -> di
         policy.model.set_dropout(settings.dropout)
     settings = settings.model_copy(update={"seq_len": training.window(settings, policy)})
     data = training.prepared(settings, policy, streams, Sft.rule)
-    documents = training.rehearsal(settings, policy, settings.rehearse_data) if settings.rehearse_data else None
+    documents = (
+        training.rehearsal(settings, policy, [settings.rehearse_data], "documents") if settings.rehearse_data else None
+    )
     lessons = {name: Lessons(examples) for name, examples in data.examples.items()}
     if documents is not None and settings.rehearse:
         lessons["train"] = Lessons(data.examples["train"], documents.examples["train"])

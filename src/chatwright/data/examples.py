@@ -28,8 +28,8 @@ class Tokens:
 class Examples:
     """Example k is starts[k]:ends[k] of tokens[files[k]]; `learned[k]` of its targets are learned.
 
-    `shares`: of a mixture, which examples belong together and which share of an epoch they make up; empty where an
-    epoch is every example once.
+    `labels[k]` is 1 for an answer that was preferred or found good, and 0 for every other example. `shares`: of a mixture,
+    which examples belong together and which share of an epoch they make up; empty where an epoch is every example once.
     """
 
     tokens: tuple[Tokens, ...]
@@ -37,6 +37,7 @@ class Examples:
     starts: Numbers
     ends: Numbers
     learned: Numbers
+    labels: Numbers
     shares: tuple[tuple[Numbers, float], ...] = ()
 
     @classmethod
@@ -57,7 +58,8 @@ class Examples:
         ends = np.cumsum(lengths)
         learned = np.array([np.count_nonzero(one[1:]) for one in masks], dtype=np.int64)
         tokens = Tokens(np.concatenate(ids), np.concatenate(masks))
-        return cls((tokens,), np.zeros(len(ids), dtype=np.int64), ends - lengths, ends, learned)
+        none = np.zeros(len(ids), dtype=np.int64)
+        return cls((tokens,), none, ends - lengths, ends, learned, none)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -75,9 +77,13 @@ class Examples:
     def select(self, which: Numbers | Sequence[int]) -> "Examples":
         """Some of the examples, in that order, each once an epoch."""
         chosen = np.asarray(which, dtype=np.int64)
-        columns = (self.files, self.starts, self.ends, self.learned)
-        files, starts, ends, learned = (column[chosen] for column in columns)
-        return Examples(self.tokens, files, starts, ends, learned)
+        columns = (self.files, self.starts, self.ends, self.learned, self.labels)
+        files, starts, ends, learned, labels = (column[chosen] for column in columns)
+        return Examples(self.tokens, files, starts, ends, learned, labels)
+
+    def labelled(self, labels: Sequence[int]) -> "Examples":
+        """The same with other labels."""
+        return replace(self, labels=np.asarray(labels, dtype=np.int64))
 
     def shortened(self, most: int) -> "Examples":
         """The same with at most so many ids each; what then has nothing to learn is left out. DataError if nothing is."""
@@ -117,6 +123,7 @@ def joined(parts: Sequence[Examples], weights: Sequence[float] = ()) -> Examples
         np.concatenate([part.starts for part in parts]),
         np.concatenate([part.ends for part in parts]),
         np.concatenate([part.learned for part in parts]),
+        np.concatenate([part.labels for part in parts]),
         tuple(zip(members, weights, strict=True)) if weights else (),
     )
 

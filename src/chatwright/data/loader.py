@@ -5,20 +5,21 @@ Shapes: B rows, T tokens.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import chain, count, islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chatwright.data.examples import Examples
+from chatwright.data.examples import Examples, Tokens
 from chatwright.errors import DataError
 from chatwright.models.attention import Attend
 
 BUFFER = 65_536  # examples that are packed together: what is kept in memory of the order of an epoch
+FEW = 2  # rows of `Batch.parts`: enough to see, small enough for any model
 WIDTHS = 32  # rows are a multiple of it wide: few sizes of matrices, each planned once by the CPU library
 T = TypeVar("T")
 Row = Sequence[int]  # the examples that share a row, by number
@@ -39,11 +40,29 @@ class Batch:
     cursor: dict[str, Any]
     tokens: int
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
         if device.type == "cpu":
             return self
-        ids, targets, mask = (one.to(device, non_blocking=True) for one in (self.ids, self.targets, self.mask))
-        return Batch(ids, targets, mask, self.attend.to(device), self.cursor, self.tokens)
+        tensors = {one.name: getattr(self, one.name) for one in fields(self)}
+        moved: dict[str, Any] = {
+            name: one.to(device, non_blocking=True) for name, one in tensors.items() if isinstance(one, Tensor)
+        }
+        return replace(self, attend=self.attend.to(device), **moved)
+
+    def parts(self) -> tuple[Self, list[Self]]:
+        """A little of this batch, and the same cut in pieces of unequal weight: what holds for sums can be seen on it.
+
+        The pieces share its learned tokens, every third one and the others, so that they hold different numbers of them.
+        """
+        keep = self.mask.sum(dim=1).argsort(descending=True)[:FEW]
+        attend = replace(self.attend, positions=self.attend.positions[keep])
+        if self.attend.mask is not None:
+            attend = replace(attend, mask=self.attend.mask[keep])
+        few = replace(self, ids=self.ids[keep], targets=self.targets[keep], mask=self.mask[keep], attend=attend)
+        third = torch.arange(few.mask.numel(), device=few.mask.device).reshape(few.mask.shape) % 3 == 0
+        pieces = [replace(few, mask=few.mask * third), replace(few, mask=few.mask * ~third)]
+        return few, [piece for piece in pieces if piece.mask.any()]
 
 
 @dataclass(frozen=True)
@@ -77,7 +96,7 @@ def pack(
     epoch, position = (cursor["epoch"], cursor["batch"]) if cursor else (0, 0)
     while True:
         rows = _rows(plan, other, _extra(plan.count, share) if other else 0, epoch)
-        for number, (chunk, is_last) in enumerate(_chunks(rows, how.batch_size * how.ranks)):
+        for number, (chunk, is_last) in enumerate(chunks(rows, how.batch_size * how.ranks)):
             here = {"epoch": epoch + 1, "batch": 0} if is_last else {"epoch": epoch, "batch": number + 1}
             if number >= position:
                 yield _collate_share(chunk, how, here)
@@ -95,8 +114,8 @@ def once(examples: Examples, how: Pack, at_most: int | None = None) -> Iterator[
 
     With `at_most`, so many batches at even distances: the first ones would be the longest examples only.
     """
-    _check_lengths(examples.lengths, how.seq_len)
-    rows = _best_fit(examples.lengths, np.arange(len(examples)), how.seq_len)
+    check_lengths(examples.lengths, how.seq_len)
+    rows = best_fit(examples.lengths, np.arange(len(examples)), how.seq_len)
     starts = range(0, len(rows), how.batch_size)
     wanted = len(starts) if at_most is None else min(at_most, len(starts))
     for start in (starts[place * len(starts) // wanted] for place in range(wanted)):
@@ -106,7 +125,7 @@ def once(examples: Examples, how: Pack, at_most: int | None = None) -> Iterator[
 def pad(examples: Examples, how: Pack, *, cursor: dict[str, Any] | None = None) -> Iterator[Batch]:
     """One example a row, rows of like length together (buckets), epoch after epoch without end."""
     epoch, position = (cursor["epoch"], cursor["batch"]) if cursor else (0, 0)
-    _check_lengths(examples.lengths, how.seq_len)
+    check_lengths(examples.lengths, how.seq_len)
     while True:
         random = np.random.default_rng((how.seed, epoch))
         order = examples.order(how.seed, epoch, random)
@@ -138,16 +157,38 @@ def collate(rows: Sequence[tuple[Examples, Row]], seq_len: int, cursor: dict[str
     for place, (examples, row) in enumerate(rows):
         at = 0
         for segment, one in enumerate(row):
-            found = examples[one]
-            to = at + len(found.ids) - 1
-            ids[place, at:to] = found.ids[:-1]
-            targets[place, at:to] = found.ids[1:]
-            mask[place, at:to] = found.mask[1:]
+            found = shifted(examples[one])
+            to = at + len(found.ids)
+            ids[place, at:to], targets[place, at:to], mask[place, at:to] = found.ids, found.targets, found.mask
             segments[place, at:to] = segment
             at = to
         tokens += int(at)
     attend = Attend.packed(torch.from_numpy(segments))
     return Batch(torch.from_numpy(ids), torch.from_numpy(targets), torch.from_numpy(mask), attend, cursor, tokens)
+
+
+class Shifted(NamedTuple):
+    """(T,) ids, the ids that follow them, and whether those are learned."""
+
+    ids: NDArray[np.integer]
+    targets: NDArray[np.integer]
+    mask: NDArray[np.bool_]
+
+    def part(self, start: int, end: int | None = None) -> "Shifted":
+        """Some of its places."""
+        some = slice(start, end)
+        return Shifted(self.ids[some], self.targets[some], self.mask[some])
+
+
+def shifted(example: Tokens) -> Shifted:
+    """(T + 1,) ids -> T of them and those that follow: the shift by one."""
+    return Shifted(example.ids[:-1], example.ids[1:], example.mask[1:])
+
+
+def unshifted(example: Tokens) -> Shifted:
+    """(T,) ids -> all of them, and nothing to predict: the mask marks the last one, where a score is read."""
+    last = np.arange(len(example.ids)) == len(example.ids) - 1
+    return Shifted(example.ids, np.zeros_like(example.ids), last)
 
 
 class _Plan:
@@ -157,7 +198,7 @@ class _Plan:
     """
 
     def __init__(self, examples: Examples, how: Pack) -> None:
-        _check_lengths(examples.lengths, how.seq_len)
+        check_lengths(examples.lengths, how.seq_len)
         self.examples, self.how = examples, how
         self.counts = [len(rows) for rows in self.buffers(0)]  # rows of each buffer
 
@@ -170,7 +211,7 @@ class _Plan:
         random = np.random.default_rng((self.how.seed, epoch))
         order = self.examples.order(self.how.seed, epoch, random)
         for start in range(0, len(order), BUFFER):
-            rows = _best_fit(self.examples.lengths, order[start : start + BUFFER], self.how.seq_len)
+            rows = best_fit(self.examples.lengths, order[start : start + BUFFER], self.how.seq_len)
             yield [rows[i] for i in random.permutation(len(rows))]
 
     def endless(self, start: int) -> Iterator[Row]:
@@ -199,7 +240,7 @@ def _rows(plan: _Plan, other: _Plan | None, extra: int, epoch: int) -> Iterator[
         yield from rows
 
 
-def _chunks(rows: Iterator[T], size: int) -> Iterator[tuple[list[T], bool]]:
+def chunks(rows: Iterator[T], size: int) -> Iterator[tuple[list[T], bool]]:
     """Runs of `size` rows, and whether there are none after them."""
     chunk = list(islice(rows, size))
     while chunk:
@@ -215,7 +256,7 @@ def _collate_share(chunk: list[tuple[Examples, Row]], how: Pack, cursor: dict[st
     return batch if own else replace(batch, mask=torch.zeros_like(batch.mask), tokens=0)
 
 
-def _best_fit(lengths: NDArray[np.int64], order: NDArray[np.int64], room: int) -> list[Row]:
+def best_fit(lengths: NDArray[np.int64], order: NDArray[np.int64], room: int) -> list[Row]:
     """Best-fit decreasing: the longest first, each into the fullest row that still has room for it.
 
     Among examples of one length `order` decides. Rows by free space make it O(examples × room) at worst.
@@ -235,7 +276,7 @@ def _best_fit(lengths: NDArray[np.int64], order: NDArray[np.int64], room: int) -
     return list(rows)
 
 
-def _check_lengths(lengths: NDArray[np.int64], seq_len: int) -> None:
+def check_lengths(lengths: NDArray[np.int64], seq_len: int) -> None:
     longest = int(lengths.max())
     if longest > seq_len:
         raise DataError(f"an example has {longest + 1} tokens, but --seq-len is {seq_len}; cut it or raise --seq-len")

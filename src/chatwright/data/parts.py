@@ -14,12 +14,11 @@ from chatwright import console, disk, registry
 from chatwright.data import files, hub
 from chatwright.data.files import archives
 from chatwright.data.files.piece import Decoded, Piece
-from chatwright.data.formats.fields import LeftOut
 from chatwright.data.options import ReadOptions
 from chatwright.data.recognise import Assembling, Reading, recognise
 from chatwright.data.rows import BadRow, Row
 from chatwright.data.spec import Spec, check_name
-from chatwright.errors import DataError
+from chatwright.errors import DataError, LeftOut
 from chatwright.text.records import Record, Source, texts
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ SAMPLE = 10  # first rows that a format is recognised from
 ROWS = 500  # decoded rows that are one piece of work
 START = 1 << 16  # bytes of a file that an export of chats is recognised by
 EXPORTS = "data.exports"
+PRIMER = {"documents": "documents", "preferences": "preferences", "rated": "preferences"}  # its part, by what is wanted
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class _Primer:
 
     @classmethod
     def of(cls, source: Spec, kind: str, most: int | None) -> "_Primer":
-        part = source.split or (kind if kind in ("documents", "preferences", "problems") else "conversations")
+        part = source.split or PRIMER.get(kind, "conversations")
         # the records of the primer are the same in every run: its seed is not the run's
         records: Iterator[Record] = registry.load("tasks", "primer").records(part, 0)
         kept = list(islice(records, most))

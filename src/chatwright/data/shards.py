@@ -22,8 +22,8 @@ from chatwright.data.split import NAMES
 
 SEGMENTS, IDS, MASK, INDEX, HASHES = "segments.jsonl", "ids.bin", "mask.bin", "index.bin", "hashes.bin"
 ARRAYS = (IDS, MASK, INDEX, HASHES)
-# of an example: its ids, how many of its targets are learned, and its split
-ENTRY = np.dtype([("length", "<i4"), ("learned", "<i4"), ("split", "u1")])
+# of an example: its ids, how many of its targets are learned, its split, and whether it is a preferred or good answer
+ENTRY = np.dtype([("length", "<i4"), ("learned", "<i4"), ("split", "u1"), ("label", "u1")])
 BLOCK = 1 << 24  # bytes read at a time for a checksum
 
 
@@ -121,8 +121,9 @@ def opened(folder: Path, ids: np.dtype[Any]) -> dict[str, Examples]:
     mask = np.memmap(folder / MASK, dtype=np.bool_, mode="r")
     tokens = Tokens(np.memmap(folder / IDS, dtype=ids, mode="r"), mask)
     ends = np.cumsum(index["length"], dtype=np.int64)
-    learned = index["learned"].astype(np.int64)
-    whole = Examples((tokens,), np.zeros(len(index), dtype=np.int64), ends - index["length"], ends, learned)
+    learned, labels = index["learned"].astype(np.int64), index["label"].astype(np.int64)
+    files = np.zeros(len(index), dtype=np.int64)
+    whole = Examples((tokens,), files, ends - index["length"], ends, learned, labels)
     members = {name: np.flatnonzero(index["split"] == number) for number, name in enumerate(NAMES)}
     return {name: whole.select(which) for name, which in members.items() if len(which)}
 

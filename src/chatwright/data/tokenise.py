@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,13 @@ from chatwright.data.rows import BadRow
 from chatwright.data.samples import Sample
 from chatwright.data.split import NAMES, Placed, SplitRule
 from chatwright.data.truncate import Fit, Fitted
-from chatwright.errors import DataError
+from chatwright.errors import DataError, LeftOut
 from chatwright.text import template as templates
 from chatwright.text.records import Conversation, Record
 from chatwright.text.template import ChatTemplate
 from chatwright.text.tokenizer import Tokenizer
+
+Kind = Literal["bad", "filtered"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class _Making:
         self.samples: list[Sample] = []
         self.ids: list[NDArray[np.integer]] = []
         self.masks: list[NDArray[np.bool_]] = []
-        self.index: list[tuple[int, int, int]] = []
+        self.index: list[tuple[int, int, int, int]] = []
         self.hashes: list[float] = []
 
     def row(self, found: Used) -> None:
@@ -108,12 +111,12 @@ class _Making:
         records = found.records if most is None else found.records[: most - account.records]
         account.read += found.covers
         account.records += len(records)
-        reasons = [(record, reason) for record in records if (reason := self._record(record))]
-        if len(reasons) < len(records):
+        unused = [(record, *useless) for record in records if (useless := self._record(record))]
+        if len(unused) < len(records):
             account.used += found.covers
-        for number, (record, reason) in enumerate(reasons):
-            rows = found.covers if number == 0 and len(reasons) == len(records) else 0
-            account.listed.append(BadRow(record.source.file, record.source.line, reason, rows=rows))
+        for number, (record, kind, reason) in enumerate(unused):
+            rows = found.covers if number == 0 and len(unused) == len(records) else 0
+            account.listed.append(BadRow(record.source.file, record.source.line, reason, kind, rows))
 
     def chunk(self) -> Chunk:
         kind = shards.id_type(self.text.tokenizer.vocab_size)
@@ -123,24 +126,25 @@ class _Making:
         hashes = np.array(self.hashes, dtype=np.float64)
         return Chunk(shards.Segment(ids.astype(kind), masks, index, hashes), self.account, self.samples)
 
-    def _record(self, record: Record) -> str:
-        """Adds what a record teaches; "" or why that is nothing."""
+    def _record(self, record: Record) -> tuple[Kind, str] | None:
+        """Adds what a record teaches; or why that is nothing, and whether something is wrong with it."""
         how = self.task.how
         placed = how.split.place(record)
         try:
             fitted = [(one, RULES[how.rule](one.record, self.text, how.seq_len)) for one in placed]
         except DataError as error:
-            return str(error).removeprefix(f"{record.source}: ")
+            kind: Kind = "filtered" if isinstance(error, LeftOut) else "bad"
+            return kind, str(error).removeprefix(f"{record.source}: ")
         useless = [one.fit for _, some in fitted for one in some if one.example is None]
         if useless:
-            return str(useless[0])
+            return "bad", str(useless[0])
         pieces = sum(len(one.hashes) for one in placed)
         if pieces > 1:
             self.account.cut_documents += 1
             self.account.document_pieces += pieces
         for one, some in fitted:
             self._add(one, some)
-        return ""
+        return None
 
     def _add(self, placed: Placed, fitted: list[Fitted]) -> None:
         split, source = NAMES.index(placed.split), placed.record.source
@@ -150,16 +154,17 @@ class _Making:
             mask = np.frombuffer(bytes(one.example.mask), dtype=np.bool_)
             self.ids.append(np.array(one.example.ids))
             self.masks.append(mask)
-            self.index.append((len(mask), int(np.count_nonzero(mask[1:])), split))
-            if one.fit is not Fit.WHOLE:
-                self.account.truncated.append(Truncated(source.file, source.line, str(one.fit)))
+            self.index.append((len(mask), int(np.count_nonzero(mask[1:])), split, one.label))
             if one.conversation is not None:
                 self._account_for(one, one.conversation, placed.split)
+        cut = next((one.fit for one in fitted if one.fit is not Fit.WHOLE), None)
+        if cut is not None:
+            self.account.truncated.append(Truncated(source.file, source.line, str(cut)))
 
     def _account_for(self, fitted: Fitted, conversation: Conversation, split: str) -> None:
         """The ends of its answers, and the conversation itself where samples are wanted."""
         assert fitted.example is not None
-        if fitted.fit is not Fit.ANSWER_CUT:
+        if fitted.fit not in (Fit.ANSWER_CUT, Fit.PART_CUT):
             answers, without = answers_without_end(
                 conversation, fitted.example, self.text.template, self.text.tokenizer
             )

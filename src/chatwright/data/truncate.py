@@ -4,7 +4,7 @@ Only where not even the first exchange fits is an answer cut, and then the lost 
 the end of an answer never stops.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from chatwright.data.ends import learned_runs
@@ -19,6 +19,7 @@ class Fit(StrEnum):
     WHOLE = ""
     TURNS_DROPPED = "later turns do not fit and are dropped"
     ANSWER_CUT = "the first answer does not fit: it is cut, and its end is not learned"
+    PART_CUT = "an answer does not fit: it is cut, and its end is not learned"
     UNLEARNABLE = "the prompt alone fills the window, so nothing can be learned"
     NOTHING_LEARNED = "no token is learned: no turn of the assistant's has an answer to learn"
 
@@ -32,6 +33,7 @@ class Fitted:
     conversation: Conversation | None  # what was kept of it; None for a document
     tokens: int
     dropped: int = 0  # messages left out at the end
+    label: int = 0  # 1: an answer that was preferred, or found good
 
 
 def fit(conversation: Conversation, tokenizer: Tokenizer, template: ChatTemplate, seq_len: int) -> Fitted:
@@ -57,6 +59,26 @@ def fit(conversation: Conversation, tokenizer: Tokenizer, template: ChatTemplate
     if not any(cut.mask[1:]):
         return Fitted(Fit.UNLEARNABLE, None, None, tokens)
     return Fitted(Fit.ANSWER_CUT, cut, conversation[: answers[0]], tokens, len(conversation) - answers[0])
+
+
+def fit_answer(conversation: Conversation, tokenizer: Tokenizer, template: ChatTemplate, seq_len: int) -> Fitted:
+    """Renders a conversation of which only the last answer is learned, its end included, into at most `seq_len` ids.
+
+    What comes before that answer is its prompt, and is never cut. An answer that did not end has no end to learn.
+    """
+    *before, last = conversation.messages
+    prompt = (replace(message, learn=False) for message in before)
+    answered = Conversation((*prompt, last), conversation.source)
+    whole = template.render(answered, tokenizer)
+    if not any(whole.mask[1:]):
+        return Fitted(Fit.NOTHING_LEARNED, None, None, len(whole.ids))
+    needed = _needed(whole, answered)
+    if not last.ended and whole.ids[needed - 1] in template.stop_ids(tokenizer):
+        needed -= 1
+    answer = _cut(whole, min(needed, seq_len))
+    if not any(answer.mask[1:]):
+        return Fitted(Fit.UNLEARNABLE, None, None, len(whole.ids))
+    return Fitted(Fit.WHOLE if needed <= seq_len else Fit.PART_CUT, answer, answered, len(whole.ids))
 
 
 def fit_document(document: Document, tokenizer: Tokenizer) -> Fitted:

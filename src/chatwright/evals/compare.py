@@ -33,6 +33,7 @@ class Examination:
     prompts: tuple[Prompt, ...]
     sampling: Sampling
     problems: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
+    ways: Mapping[str, Sampling] = field(default_factory=dict)  # of sets that are answered in one of their own
 
     @property
     def fingerprint(self) -> str:
@@ -44,24 +45,30 @@ class Examination:
                 for name, members in self.problems.items()
             },
             "sampling": asdict(self.sampling),
+            "ways": {name: asdict(way) for name, way in self.ways.items()},
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one model did in an examination. `answers[i][k]` answers segment k of prompt i; `seconds` is wall time."""
+    """What one model did in an examination. `answers[i][k]` answers segment k of prompt i; `seconds` is wall time.
+
+    `apart` are the sets that were answered in a way of their own.
+    """
 
     name: str
     fingerprint: str
     answers: tuple[tuple[Completion, ...], ...]
     scores: Mapping[str, Score]
     seconds: float
+    apart: frozenset[str] = frozenset()
 
     @property
     def completions(self) -> list[Completion]:
-        """Every reply: the prompts' in order, then the problems'."""
-        graded = (row.completion for score in self.scores.values() for row in score.rows)
+        """Every reply that was decoded alike: the prompts' in order, then the problems'."""
+        alike = (score for name, score in self.scores.items() if name not in self.apart)
+        graded = (row.completion for score in alike for row in score.rows)
         return [*(completion for answers in self.answers for completion in answers), *graded]
 
     @property
@@ -122,9 +129,12 @@ def evaluate(name: str, chatbot: Chatbot, examination: Examination) -> Evaluatio
         replies = benchmark.ask(chatbot, histories, examination.sampling, "answering prompts")
         for i, completion in zip(waiting, replies, strict=True):
             said[i].append(completion)
-    scores = benchmark.grade(chatbot, examination.problems, examination.sampling) if examination.problems else {}
+    scores = {}
+    if examination.problems:
+        scores = benchmark.grade(chatbot, examination.problems, examination.sampling, examination.ways)
     seconds = time.perf_counter() - start
-    return Evaluation(name, examination.fingerprint, tuple(map(tuple, said)), scores, seconds)
+    apart = frozenset(examination.ways) & scores.keys()
+    return Evaluation(name, examination.fingerprint, tuple(map(tuple, said)), scores, seconds, apart)
 
 
 def changes(first: Evaluation, second: Evaluation) -> list[Change]:
@@ -145,6 +155,7 @@ def changes(first: Evaluation, second: Evaluation) -> list[Change]:
         change("speaks for the user", "share", -1, lambda c: float(leaks_role(c.text))),
         change("words per reply", "words", 0, lambda c: float(len(words(c.text)))),
         change("distinct word pairs", "share", 0, lambda c: health.distinct(c.text, 2)),
+        change("repeated 4-grams", "share", 0, lambda c: 1 - health.distinct(c.text, 4)),
     ]
     for name, score in first.scores.items():
         grades = [[row.grade for row in one.rows] for one in (score, second.scores[name])]

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 class Health:
     """What `n` replies look like. Counts are replies; `mean_words` is per reply; distinct-n is a share in [0, 1].
 
-    `stopped` ended by themselves, `by_string` at a stop string; all others ran into a limit. `distinct_1` and
-    `distinct_2` are the share of different words and word pairs within a reply, averaged over replies long
-    enough to have any (after Li et al. 2016, who pool all replies: then it falls with n); NaN when none is.
+    `stopped` ended by themselves, `by_string` at a stop string, `unfinished` by the token limit or the end of the
+    window. `distinct_1` and `distinct_2` are the share of different words and word pairs within a reply, averaged over
+    replies long enough to have any (after Li et al. 2016, who pool all replies: then it falls with n); NaN when none
+    is. `rep_4` is 1 - distinct-4 in the same way: how much of a reply was there before (seq-rep-4, Welleck et al. 2020).
     """
 
     n: int
@@ -36,6 +37,8 @@ class Health:
     mean_words: float
     distinct_1: float
     distinct_2: float
+    rep_4: float
+    unfinished: int
 
     @property
     def stop_rate(self) -> float:
@@ -70,6 +73,8 @@ def measure(completions: Sequence[Completion]) -> Health:
         mean_words=_mean([len(words(text)) for text in texts]),
         distinct_1=_mean([distinct(text, 1) for text in texts]),
         distinct_2=_mean([distinct(text, 2) for text in texts]),
+        rep_4=_mean([1 - distinct(text, 4) for text in texts]),
+        unfinished=finishes["length"] + finishes["context"],
     )
 
 

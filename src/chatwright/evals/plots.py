@@ -9,7 +9,7 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,11 @@ def write(folder: Path, stages: Mapping[str, Rows]) -> None:
 
 def render(stages: Mapping[str, Rows], curve: Curve, kind: str, theme: Theme = PAPER) -> bytes:
     """The bytes of one figure, a panel for each stage; `kind` is "png" or "pdf"."""
+    return finished(lambda: _figure(stages, curve, theme), kind, theme)
+
+
+def finished(draw: Callable[[], Figure], kind: str, theme: Theme) -> bytes:
+    """The bytes of what is drawn, which neither the clock nor anybody's matplotlib style changes."""
     import matplotlib
 
     left_out = ("Software",) if kind == "png" else ("CreationDate", "Creator", "Producer")
@@ -85,7 +90,7 @@ def render(stages: Mapping[str, Rows], curve: Curve, kind: str, theme: Theme = P
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 10}), warnings.catch_warnings():
         # a stage named in a script that the font lacks is drawn with boxes
         warnings.filterwarnings("ignore", message="Glyph")
-        _figure(stages, curve, theme).savefig(
+        draw().savefig(
             target, format=kind, dpi=160, metadata=dict.fromkeys(left_out), facecolor=theme.background or "none"
         )
     return target.getvalue()
@@ -109,19 +114,10 @@ def _figure(stages: Mapping[str, Rows], curve: Curve, theme: Theme) -> Figure:
 
 def _panel(axis: Axes, name: str, rows: Rows, curve: Curve, theme: Theme) -> None:
     """One stage: the training curve (raw behind, smoothed in front) and the validation points."""
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import PercentFormatter
 
-    axis.set_title(_title(name), loc="left", color=theme.ink, fontweight="bold", fontsize=11, parse_math=False)
-    axis.set_xlabel("step", color=theme.ink)
-    axis.tick_params(colors=theme.ink, length=0)
-    axis.grid(axis="y", color=theme.faint, linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.set_facecolor("none")
-    for side, spine in axis.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(theme.faint)
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    train, validation = _points(rows, "train", curve.key), _points(rows, "validation", curve.key)
+    dress(axis, name, theme)
+    train, validation = points(rows, "train", curve.key), points(rows, "validation", curve.key)
     if len(train[0]) >= SMOOTH_FROM:
         axis.plot(*train, color=theme.train, linewidth=0.8, alpha=0.3)
         axis.plot(train[0], _smooth(train[1]), color=theme.train, linewidth=1.9, label="training")
@@ -139,13 +135,30 @@ def _panel(axis: Axes, name: str, rows: Rows, curve: Curve, theme: Theme) -> Non
     axis.legend(frameon=False, labelcolor=theme.ink, loc="lower right" if curve.percent else "upper right")
 
 
+def dress(axis: Axes, title: str, theme: Theme, pad: float = 6) -> None:
+    """The look that all panels have: a title, steps below, and nothing around the data but quiet lines."""
+    from matplotlib.ticker import MaxNLocator
+
+    text = _title(title)
+    axis.set_title(text, loc="left", color=theme.ink, fontweight="bold", fontsize=11, parse_math=False, pad=pad)
+    axis.set_xlabel("step", color=theme.ink)
+    axis.tick_params(colors=theme.ink, length=0)
+    axis.grid(axis="y", color=theme.faint, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.set_facecolor("none")
+    for side, spine in axis.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(theme.faint)
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
 def _title(name: str) -> str:
     """A stage's name in one line; of a long path the end says most."""
     name = " ".join(clean(name).split())
     return name if len(name) <= LONGEST_TITLE else f"…{name[1 - LONGEST_TITLE :]}"
 
 
-def _points(rows: Rows, split: str, key: str) -> tuple[list[float], list[float]]:
+def points(rows: Rows, split: str, key: str) -> tuple[list[float], list[float]]:
     """Steps and values that are numbers; infinities and NaN leave a gap, missing values nothing."""
     chosen = [row for row in rows if row.get("split") == split and isinstance(row.get(key), int | float)]
     values = [float(row[key]) if math.isfinite(row[key]) else math.nan for row in chosen]

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -163,11 +164,11 @@ def parity_proof(
     return Proof("parity", "green", _same_says(figures), figures)
 
 
-def before_after_proof(stages: Mapping[str, Evaluation | None]) -> Proof:
+def before_after_proof(stages: Mapping[str, Evaluation | None], *, consecutive: bool = False) -> Proof:
     """Every stage answered the same prompts and problems with the same seeds and decoding.
 
-    Red when one did not, or was not evaluated at all. Where a later stage is worse than the first beyond chance, the
-    proof is a warning and says at what.
+    Red when one did not, or was not evaluated at all. Where a later stage is worse than the first beyond chance (with
+    `consecutive`, than the one before it), the proof is a warning and says at what.
     """
     from chatwright.evals.compare import changes
 
@@ -183,7 +184,8 @@ def before_after_proof(stages: Mapping[str, Evaluation | None]) -> Proof:
     if other:
         says = f"{' and '.join(other)} answered under other prompts, seeds or decoding than {first.name}."
         return Proof("before/after", "red", says, figures)
-    found = [change for evaluation in later for change in changes(first, evaluation)]
+    pairs = pairwise(done.values()) if consecutive else ((first, evaluation) for evaluation in later)
+    found = [change for before, after in pairs for change in changes(before, after)]
     worse = [change for change in found if change.worse]
     figures["worse"] = [f"{change.second}: {change.what}" for change in worse]
     says = f"{' and '.join(done)} gave {len(first.completions):,} replies each, with the same seeds and decoding"

@@ -7,18 +7,20 @@ no script and loads nothing.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from chatwright import console, disk
-from chatwright.evals import plots, tables
+from chatwright.evals import panel_plots, plots, tables
 from chatwright.evals.compare import Comparison
 from chatwright.evals.proofs import Proof
-from chatwright.evals.results import FINISHES, Report, Stage, as_json, samples, samples_text
-from chatwright.evals.tables import loss_table, terminal_table
+from chatwright.evals.results import FINISHES, Report, Sheet, Stage, as_json, samples, samples_text
+from chatwright.evals.tables import loss_table, sheet_table, terminal_table
 
-__all__ = ["Report", "Stage", "html", "loss_table", "of_comparison", "show", "terminal_table", "write"]
+__all__ = ["Report", "Sheet", "Stage", "html", "loss_table", "of_comparison", "show", "terminal_table", "write"]
 
 CAPTIONS = {"Loss": plots.LOSS, "Token accuracy": plots.ACCURACY}
 
@@ -31,6 +33,7 @@ def write(folder: Path, report: Report) -> Path:
     curves = _curves(report)
     if curves:
         plots.write(folder, curves)
+        panel_plots.write(folder, curves)
     disk.write_json(folder / "report.json", as_json(report))
     disk.write(folder / "samples.txt", samples_text(report))
     disk.write(folder / "index.html", html(report))
@@ -38,15 +41,20 @@ def write(folder: Path, report: Report) -> Path:
 
 
 def of_comparison(
-    comparison: Comparison, *, title: str, machine: Mapping[str, str], proofs: Sequence[Proof] = ()
+    comparison: Comparison,
+    *,
+    title: str,
+    machine: Mapping[str, str],
+    proofs: Sequence[Proof] = (),
+    sheets: Sequence[Sheet] = (),
 ) -> Report:
     """The report of models that were compared, about whose training nothing is known."""
     stages = tuple(Stage(one.name, one) for one in comparison.evaluations)
-    return Report(title, stages, comparison.examination, comparison.changes, proofs, machine)
+    return Report(title, stages, comparison.examination, comparison.changes, proofs, machine, sheets=sheets)
 
 
 def show(report: Report) -> None:
-    """Prints the headline table and the loss table, then each proof with its sentence."""
+    """Prints the headline table, the loss table and the sheets, then each proof with its sentence."""
     from rich.text import Text
 
     out = console.out()
@@ -54,6 +62,9 @@ def show(report: Report) -> None:
         out.print(terminal_table(report))
     if any(stage.losses for stage in report.stages):
         out.print(loss_table(report))
+    for sheet in report.sheets:
+        out.print(sheet_table(sheet))
+        out.print(console.clean(sheet.hint), style="dim", markup=False)
     for proof in report.proofs:
         colour = {"green": "green", "red": "bold red", "warning": "yellow"}.get(proof.state, "dim")
         out.print(Text.assemble((f"{proof.name}: {proof.state}. ", colour), console.clean(proof.says)))
@@ -92,16 +103,30 @@ def _curves(report: Report) -> dict[str, Sequence[Mapping[str, Any]]]:
     return {stage.name: stage.metrics for stage in report.stages if stage.metrics}
 
 
-def _pictures(report: Report) -> list[tuple[str, str, str]]:
-    """(caption, light, dark) with each picture as base64 of a PNG."""
+@dataclass(frozen=True)
+class _Picture:
+    """A figure on light and on dark paper, as base64 of a PNG; `wide` ones fill the page."""
+
+    caption: str
+    light: str
+    dark: str
+    wide: bool
+
+
+def _picture(caption: str, draw: Callable[[plots.Theme], bytes], wide: bool) -> _Picture:
+    light, dark = (base64.b64encode(draw(theme)).decode("ascii") for theme in (plots.PAPER, plots.DARK))
+    return _Picture(caption, light, dark, wide)
+
+
+def _pictures(report: Report) -> list[_Picture]:
     curves = _curves(report)
-    if not curves:
-        return []
-
-    def picture(curve: plots.Curve, theme: plots.Theme) -> str:
-        return base64.b64encode(plots.render(curves, curve, "png", theme)).decode("ascii")
-
-    return [(name, picture(curve, plots.PAPER), picture(curve, plots.DARK)) for name, curve in CAPTIONS.items()]
+    wanted = CAPTIONS if curves else {}
+    found = [
+        _picture(name, partial(plots.render, curves, curve, "png"), len(curves) > 1) for name, curve in wanted.items()
+    ]
+    if panel_plots.recorded(curves):
+        found.append(_picture("Guard rails", partial(panel_plots.render, curves, "png"), wide=True))
+    return found
 
 
 def _settings(report: Report) -> list[tuple[str, list[Any]]]:

@@ -43,6 +43,19 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """A table of its own, as text: `columns` head the cells of each row, the first of which says what the row is."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    hint: str = ""
+
+    def __post_init__(self) -> None:
+        assert all(len(row) == len(self.columns) for row in self.rows)
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that is reported; `stages` stand from left to right, the others are held against the first."""
 
@@ -54,6 +67,7 @@ class Report:
     machine: Mapping[str, str] = field(default_factory=dict)
     next_commands: Sequence[str] = ()
     summary: str = ""
+    sheets: Sequence[Sheet] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "stages": [_stage(stage) for stage in report.stages],
         "changes": [{**plain(change), "worse": change.worse} for change in report.changes],
         "proofs": plain(report.proofs),
+        "sheets": plain(report.sheets),
         "sampling": plain(report.examination.sampling) if report.examination else None,
         "samples": plain(samples(report)),
         "machine": plain(report.machine),

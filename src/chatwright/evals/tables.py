@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from chatwright.console import clean
 from chatwright.evals.health import Health
 from chatwright.evals.intervals import wilson
-from chatwright.evals.results import Report
+from chatwright.evals.results import Report, Sheet
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chatwright.evals.benchmark import Score
 
 NOTHING = "–"
+SIDE_BY_SIDE = 2  # stages whose intervals fit into a terminal
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def headline(report: Report) -> list[Line]:
 
 
 def terminal_table(report: Report) -> Table:
-    """The headline table for the terminal."""
+    """The headline table for the terminal; the intervals of more than two stages have room on the page only."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -69,12 +70,14 @@ def terminal_table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("n", justify="right", style="dim")
+    few = len(report.stages) <= SIDE_BY_SIDE
     for stage in report.stages:
         table.add_column(Text(clean(stage.name)), justify="right")
-        table.add_column("95 %", justify="right", style="dim")
+        if few:
+            table.add_column("95 %", justify="right", style="dim")
     lines = headline(report)
     for line, following in zip(lines, [*lines[1:], None], strict=True):
-        cells = [part for cell in line.cells for part in (cell.text, cell.note)]
+        cells = [part for cell in line.cells for part in ((cell.text, cell.note) if few else (cell.text,))]
         last = following is not None and following.kind != line.kind
         table.add_row(Text(clean(line.label)), line.note.removeprefix("n = "), *cells, end_section=last)
     return table
@@ -100,6 +103,24 @@ def loss_table(report: Report) -> Table:
     return table
 
 
+def sheet_table(sheet: Sheet) -> Table:
+    """A sheet for the terminal. Where it is narrow the names of rows are broken, and headings between words; no figure."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=Text(clean(sheet.title)), title_justify="left"
+    )
+    table.add_column(Text(clean(sheet.columns[0])), overflow="fold")
+    for place, column in enumerate(sheet.columns[1:], start=1):
+        least = max(map(len, [*column.split(), *(row[place] for row in sheet.rows)]), default=1)
+        table.add_column(Text(clean(column)), justify="right", min_width=least)
+    for row in sheet.rows:
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    return table
+
+
 def label(name: str) -> str:
     """`held_out_phrasings -> held out phrasings`."""
     return name.replace("_", " ")
@@ -117,6 +138,8 @@ def percent(share: float) -> str:
 
 def interval(low: float, high: float) -> str:
     """`92.1–97.5 %`."""
+    if not math.isfinite(low) or not math.isfinite(high):
+        return NOTHING
     return f"{percent(low).removesuffix(' %')}–{percent(high)}"
 
 
@@ -166,4 +189,6 @@ HEALTH: dict[str, Callable[[Health], Cell]] = {
     "words per reply": lambda health: Cell(f"{health.mean_words:.1f}"),
     "distinct words": lambda health: Cell(percent(health.distinct_1)),
     "distinct word pairs": lambda health: Cell(percent(health.distinct_2)),
+    "repeated 4-grams": lambda health: Cell(percent(health.rep_4)),
+    "runs on": _rate(lambda health: health.unfinished),
 }

@@ -71,10 +71,14 @@ class Chatbot:
             if completion is None:
                 self.last = self.engine.cancel(number)
 
-    def replies(self, conversations: Sequence[Conversation | str], sampling: Sampling = DEFAULT) -> list[Completion]:
-        """The next answers of many conversations, decoded together."""
-        prompts = [self._prompt(conversation, sampling) for conversation in conversations]
-        numbers = [self.engine.add(prompt, self._sampling(sampling)) for prompt in prompts]
+    def replies(
+        self, conversations: Sequence[Conversation | str], sampling: Sampling | Sequence[Sampling] = DEFAULT
+    ) -> list[Completion]:
+        """The next answers of many conversations, decoded together, all in one way or each in its own."""
+        ways = [sampling] * len(conversations) if isinstance(sampling, Sampling) else sampling
+        asked = zip(conversations, ways, strict=True)
+        prompts = [(self._prompt(conversation, way), self._sampling(way)) for conversation, way in asked]
+        numbers = [self.engine.add(prompt, way) for prompt, way in prompts]
         return [self._completion(number) for number in numbers]
 
     def fit(self, conversation: Conversation, reserve: int) -> tuple[Conversation, int]:

@@ -27,11 +27,13 @@ FINISHES: tuple[str, ...] = get_args(Finish)
 
 @dataclass(frozen=True)
 class Completion:
-    """What a sequence became: the new ids (the token that ended it left out), their text, and why it ended."""
+    """What a sequence became: the new ids, their text, and why it ended; `end` is the token that ended it, if one did,
+    and no part of the ids."""
 
     ids: tuple[int, ...]
     text: str
     finish: Finish
+    end: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,21 +142,30 @@ class Engine:
         return [done[number] for number in numbers]
 
     def _prefill(self) -> list[Piece]:
-        """Reads waiting prompts, padded on the right: under a causal mask the padding is never seen."""
+        """Reads waiting prompts, padded on the right: under a causal mask the padding is never seen.
+
+        A prompt that several sequences wait with is read once, and its keys and values are copied into their rows.
+        """
         first = len(self._active)
         new = [self._waiting.popleft() for _ in range(min(self.max_batch - first, len(self._waiting)))]
-        lengths = torch.tensor([len(sequence.prompt) for sequence in new])
+        rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(tuple(sequence.prompt) for sequence in new))}
+        lengths = torch.tensor([len(prompt) for prompt in rows])
         width = int(lengths.max())
         cache = self._room_for(first + len(new), max(len(s.prompt) + s.sampling.max_tokens for s in new))
-        ids = torch.zeros(len(new), width, dtype=torch.long)
-        for row, sequence in enumerate(new):
-            ids[row, : len(sequence.prompt)] = torch.tensor(sequence.prompt)
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        for prompt, row in rows.items():
+            ids[row, : len(prompt)] = torch.tensor(prompt)
         attend = Attend.cached(torch.zeros_like(lengths), width, first)
         hidden = self._trunk(ids, attend, cache)
-        cache.lengths[first : first + len(new)] = lengths
+        last = hidden[torch.arange(len(rows)), (lengths - 1).to(hidden.device)]  # (B, T, C) -> (B, C)
+        logits = self.model.head(last)
+        cache.lengths[first : first + len(rows)] = lengths
+        if len(rows) < len(new):
+            places = torch.tensor([rows[tuple(sequence.prompt)] for sequence in new])
+            cache.spread(first, places)
+            logits = logits[places.to(logits.device)]
         self._active += new
-        last = hidden[torch.arange(len(new)), (lengths - 1).to(hidden.device)]  # (B, T, C) -> (B, C)
-        return self._advance(self.model.head(last), first)
+        return self._advance(logits, first)
 
     def _decode(self) -> list[Piece]:
         cache = self._room_for(len(self._active), 0)
@@ -172,14 +183,12 @@ class Engine:
         """(B, V) logits of the rows from `first` on -> their next tokens; ended sequences leave the batch."""
         rows = self._active[first:]
         logits = logits[:, : self.tokenizer.vocab_size]  # a padded embedding has rows that stand for no token
-        greedy = logits.argmax(dim=-1).tolist()
+        ways = [sequence.sampling for sequence in rows]
+        seen = [[] if s.sampling.repetition_penalty == 1 else s.prompt + s.ids for s in rows]
+        tokens = pick(logits, ways, seen, [len(sequence.ids) for sequence in rows])
         pieces: list[Piece] = []
         ended: list[int] = []
-        for place, sequence in enumerate(rows):
-            chosen = sequence.sampling
-            plain = chosen.temperature == 0 and chosen.repetition_penalty == 1
-            seen = sequence.prompt + sequence.ids
-            token = greedy[place] if plain else pick(logits[place], chosen, seen, len(sequence.ids))
+        for place, (sequence, token) in enumerate(zip(rows, tokens, strict=True)):
             piece = self._take(sequence, token)
             pieces.append(piece)
             if piece.completion is not None:
@@ -190,7 +199,7 @@ class Engine:
 
     def _take(self, sequence: _Sequence, token: int) -> Piece:
         if token in self.stop_ids:
-            return self._complete(sequence, "stop")
+            return self._complete(sequence, "stop", token)
         if sequence.accept(token):
             return self._complete(sequence, "string")
         if len(sequence.ids) >= sequence.sampling.max_tokens:
@@ -199,11 +208,11 @@ class Engine:
             return self._complete(sequence, "context")
         return Piece(sequence.number, sequence.news(ended=False))
 
-    def _complete(self, sequence: _Sequence, finish: Finish) -> Piece:
+    def _complete(self, sequence: _Sequence, finish: Finish, end: int | None = None) -> Piece:
         if finish != "string" and sequence.flush():
             finish = "string"
         news = sequence.news(ended=True)
-        return Piece(sequence.number, news, Completion(tuple(sequence.ids), sequence.text, finish))
+        return Piece(sequence.number, news, Completion(tuple(sequence.ids), sequence.text, finish, end))
 
     def _release(self, row: int) -> None:
         """Frees a row; the last active sequence moves into it, so that the active rows stay together."""

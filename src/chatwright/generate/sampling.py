@@ -1,15 +1,20 @@
 """How the next token is chosen from the logits: penalties first, then temperature, then the cuts, then one draw.
 
 The order and the meaning of each knob are those of `transformers`, so that the same settings give the same choices.
+Shapes: B rows, V vocabulary entries.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from chatwright.errors import ConfigError
+from chatwright.errors import ConfigError, NotFinite
+
+GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # of splitmix64
 
 
 @dataclass(frozen=True)
@@ -40,18 +45,69 @@ class Sampling:
                 raise ConfigError(f"{name} is {vars(self)[name]!r}; it must be {allowed}")
 
 
-def pick(logits: Tensor, sampling: Sampling, seen: Sequence[int], position: int) -> int:
-    """(V,) logits -> one id. `seen` are the ids so far, prompt included; the draw depends on (seed, position) alone."""
-    logits = penalise(logits.float(), seen, sampling.repetition_penalty)
-    if sampling.temperature == 0:
-        return int(logits.argmax())
-    probabilities = cut(logits / sampling.temperature, sampling).softmax(dim=-1)
-    generator = torch.Generator().manual_seed((sampling.seed * 1_000_003 + position) % 2**63)
-    return int(torch.multinomial(probabilities.cpu(), 1, generator=generator))
+def pick(
+    logits: Tensor, ways: Sequence[Sampling], seen: Sequence[Sequence[int]], positions: Sequence[int]
+) -> list[int]:
+    """(B, V) logits -> an id for each row, chosen in its own way; rows with the same knobs are drawn in one go.
+
+    `seen` are the ids of a row so far, prompt included, and `positions` its place in its answer. What a row draws depends
+    on its logits, its seed and its position alone, never on the rows beside it.
+    """
+    logits = logits.float()
+    penalised = [row for row, way in enumerate(ways) if way.repetition_penalty != 1]
+    if penalised:
+        logits = logits.clone()
+    for row in penalised:
+        logits[row] = penalise(logits[row], seen[row], ways[row].repetition_penalty)
+    alike: dict[tuple[float, ...], list[int]] = {}
+    for row, way in enumerate(ways):
+        alike.setdefault((way.temperature, way.top_k, way.top_p, way.min_p), []).append(row)
+    chosen = [0] * len(ways)
+    for rows in alike.values():
+        some = logits if len(rows) == len(ways) else logits[rows]
+        numbers = uniforms([ways[row].seed for row in rows], [positions[row] for row in rows])
+        for row, token in zip(rows, _drawn(some, ways[rows[0]], numbers), strict=True):
+            chosen[row] = token
+    return chosen
+
+
+def uniforms(seeds: Sequence[int], positions: Sequence[int]) -> NDArray[np.float64]:
+    """A number in [0, 1) for each seed and position, which nothing else decides.
+
+    It is number `position` of a splitmix64 generator (Steele et al., 2014) that begins at a hash of the seed, so that
+    neighbouring seeds have nothing in common; a counter needs no generator to be made and run for every token.
+    """
+    begin = _mixed(np.array([seed % 2**64 for seed in seeds], dtype=np.uint64))
+    place = np.array(positions, dtype=np.uint64) + np.uint64(1)
+    return (_mixed(begin + place * np.uint64(GOLDEN)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The hash of splitmix64; products wrap at 64 bits."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(FIRST)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(SECOND)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _drawn(logits: Tensor, way: Sampling, numbers: NDArray[np.float64]) -> list[int]:
+    """(B, V) logits -> an id for each row: where its number falls among the summed probabilities."""
+    if way.temperature == 0:
+        likeliest: list[int] = logits.argmax(dim=-1).tolist()
+        return likeliest
+    odds = cut(logits / way.temperature, way).softmax(dim=-1)
+    if odds.device.type == "mps":  # it has no fp64
+        odds = odds.cpu()
+    # the sum of 50,000 small numbers in fp32 would skip some of them
+    ladder = odds.cumsum(dim=-1, dtype=torch.float64)
+    heights = torch.from_numpy(numbers).to(ladder.device)[:, None] * ladder[:, -1:]
+    found: list[int] = torch.searchsorted(ladder, heights, right=True).squeeze(1).tolist()
+    if max(found) >= logits.shape[-1]:
+        raise NotFinite("the model gives no probabilities (its logits are NaN); its weights are damaged, load others")
+    return found
 
 
 def penalise(logits: Tensor, seen: Sequence[int], penalty: float) -> Tensor:
-    """Divides the positive and multiplies the negative logits of seen ids (Keskar et al., 2019, CTRL, section 4.1)."""
+    """Divides the positive and multiplies the negative of the (V,) logits of seen ids (Keskar et al., 2019, CTRL, 4.1)."""
     if penalty == 1.0 or not seen:
         return logits
     index = torch.tensor(sorted(set(seen)), device=logits.device)
@@ -60,15 +116,17 @@ def penalise(logits: Tensor, seen: Sequence[int], penalty: float) -> Tensor:
 
 
 def cut(logits: Tensor, sampling: Sampling) -> Tensor:
-    """(V,) logits with everything outside top_k, then top_p (Holtzman et al., 2020), then min_p set to -inf."""
+    """(…, V) logits with everything outside top_k, then top_p (Holtzman et al., 2020), then min_p set to -inf."""
     if sampling.top_k:
-        threshold = logits.topk(min(sampling.top_k, len(logits))).values[-1]
+        threshold = logits.topk(min(sampling.top_k, logits.shape[-1])).values[..., -1:]
         logits = logits.masked_fill(logits < threshold, -torch.inf)
     if sampling.top_p < 1:
         ordered, index = logits.sort(descending=True)
-        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # probability of all that rank higher
-        logits = logits.index_fill(0, index[before >= sampling.top_p], -torch.inf)
+        odds = ordered.softmax(-1)
+        before = odds.cumsum(-1) - odds  # probability of all that rank higher
+        outside = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, index, before >= sampling.top_p)
+        logits = logits.masked_fill(outside, -torch.inf)
     if sampling.min_p > 0:
-        probabilities = logits.softmax(-1)
-        logits = logits.masked_fill(probabilities < sampling.min_p * probabilities.max(), -torch.inf)
+        odds = logits.softmax(-1)
+        logits = logits.masked_fill(odds < sampling.min_p * odds.amax(-1, keepdim=True), -torch.inf)
     return logits

@@ -14,6 +14,7 @@ SHARED = (
     "nf4",
     "protocol",
     "quant",
+    "reward",
     "rope",
     "token_rows",
 )

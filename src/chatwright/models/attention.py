@@ -39,14 +39,24 @@ class Attend:
         >>> Attend.packed(torch.tensor([[0, 0, 1, 1, 1]])).positions.tolist()
         [[0, 1, 0, 1, 2]]
         """
-        length = segments.shape[1]
-        index = torch.arange(length, device=segments.device)
-        starts = torch.ones_like(segments, dtype=torch.bool)
-        starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
-        first = torch.where(starts, index, 0).cummax(dim=1).values  # (B, T): where the token's segment begins
+        positions, causal = _places(segments)
         same = segments[:, :, None] == segments[:, None, :]  # (B, T, T)
-        causal = index[:, None] >= index[None, :]
-        return cls(index - first, mask=(same & causal)[:, None], is_causal=False)
+        return cls(positions, mask=(same & causal)[:, None], is_causal=False)
+
+    @classmethod
+    def shared_prefix(cls, segments: Tensor, parents: Tensor) -> "Attend":
+        """Texts that go on from one beginning: (B, T) segment numbers, and those of the segments they go on from.
+
+        A token sees its own segment and its parent, which stands before it whole; its position counts on from there, as
+        if the two stood alone. A segment that goes on from nothing has a parent that is no segment's number.
+
+        >>> Attend.shared_prefix(torch.tensor([[0, 0, 1, 2, 2]]), torch.tensor([[-9, -9, 0, 0, 0]])).positions.tolist()
+        [[0, 1, 2, 2, 3]]
+        """
+        positions, causal = _places(segments)
+        same = segments[:, :, None] == segments[:, None, :]  # (B, T, T)
+        before = parents[:, :, None] == segments[:, None, :]
+        return cls(positions + before.sum(dim=-1), mask=((same | before) & causal)[:, None], is_causal=False)
 
     @classmethod
     def cached(cls, lengths: Tensor, width: int, first_row: int = 0) -> "Attend":
@@ -63,14 +73,12 @@ class Attend:
 
     def within(self, window: int) -> "Attend":
         """The same, but no token sees further back than `window` tokens, itself counted (Beltagy et al., 2020)."""
-        index = torch.arange(self.positions.shape[-1], device=self.positions.device)
-        if self.seen:  # a step over the cache: keys stand at their positions
-            keys, queries = torch.arange(self.seen, device=index.device), self.positions
-        else:
-            keys, queries = index, index
-        if len(keys) <= window:
+        queries = self.positions
+        # in a step over the cache, keys stand at their positions
+        keys = torch.arange(self.seen, device=queries.device) if self.seen else queries
+        if keys.shape[-1] <= window:
             return self
-        distance = queries[..., :, None] - keys  # ([B,] T, K)
+        distance = queries[..., :, None] - keys[..., None, :]  # ([B,] T, K)
         near = (distance < window) & (distance >= 0)
         near = near[:, None] if near.dim() == 3 else near[None, None]
         return replace(self, mask=near if self.mask is None else self.mask & near, is_causal=False)
@@ -79,6 +87,15 @@ class Attend:
         """The same on another device."""
         mask = None if self.mask is None else self.mask.to(device)
         return Attend(self.positions.to(device), mask, self.is_causal, self.first_row, self.seen)
+
+
+def _places(segments: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T) segment numbers -> each token's place in its segment (B, T), and which tokens stand before which (T, T)."""
+    index = torch.arange(segments.shape[1], device=segments.device)
+    starts = torch.ones_like(segments, dtype=torch.bool)
+    starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    first = torch.where(starts, index, 0).cummax(dim=1).values  # (B, T): where the token's segment begins
+    return index - first, index[:, None] >= index[None, :]
 
 
 def remember(layer: int, key: Tensor, value: Tensor, attend: Attend, cache: KVCache | None) -> tuple[Tensor, Tensor]:

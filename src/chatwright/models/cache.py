@@ -46,6 +46,13 @@ class KVCache:
         rows = slice(first_row, first_row + count)
         return self.keys[layer][rows, :, :length], self.values[layer][rows, :, :length]
 
+    def spread(self, first_row: int, places: Tensor) -> None:
+        """Row first_row + i takes over what row first_row + places[i] held, for all i at once."""
+        rows, used = slice(first_row, first_row + len(places)), int(self.lengths[first_row + places].max())
+        for store in (*self.keys, *self.values):
+            store[rows, :, :used] = store[first_row + places.to(store.device), :, :used]
+        self.lengths[rows] = self.lengths[first_row + places]
+
     def copy_from(self, old: "KVCache", rows: int) -> None:
         """Takes over the first `rows` sequences of a smaller cache."""
         for new, former in zip((*self.keys, *self.values), (*old.keys, *old.values), strict=True):

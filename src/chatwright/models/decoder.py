@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from chatwright.errors import ConfigError, DataError
+from chatwright.models import reward
 from chatwright.models.attention import Attend
 from chatwright.models.cache import KVCache
 from chatwright.models.config import FamilyConfig
@@ -37,10 +38,12 @@ class Decoder(nn.Module):
 
     config: FamilyConfig  # the family's own class of it
     lm_head: nn.Linear | None  # None where the embedding is the head
+    score: nn.Linear | None  # of a reward model, which has no other head
 
     def __init__(self, config: FamilyConfig) -> None:
         super().__init__()
         self.config = config
+        self.score = None
         self.checkpointing = False  # whether training keeps only what enters each block, and computes the rest again
         # the precision of frozen matrices, where that is lower than the stream's: products then run in it
         self.matrix_dtype: torch.dtype | None = None
@@ -64,7 +67,7 @@ class Decoder(nn.Module):
     @classmethod
     def build(cls, config: Mapping[str, Any]) -> Self:
         """A model with random weights from the contents of a `config.json`. ConfigError names what it may not say."""
-        return cls(cls.CONFIG.from_hf(config))
+        return reward.completed(cls(cls.CONFIG.from_hf(config)))
 
     def forward(
         self,
@@ -90,7 +93,14 @@ class Decoder(nn.Module):
 
     def head(self, hidden: Tensor) -> Tensor:
         """(…, C) -> (…, V)."""
+        assert self.score is None, "a reward model has no words"
         return F.linear(hidden.to(self.output_weight.dtype), self.output_weight)
+
+    def rewards(self, hidden: Tensor) -> Tensor:
+        """(N, C) states at the ends of answers -> (N,) their scores, in fp32: good answers differ by little."""
+        assert self.score is not None, "a language model has no score"
+        with torch.autocast(hidden.device.type, enabled=False):
+            return F.linear(hidden.float(), self.score.weight.float()).squeeze(-1)
 
     @property
     def output_weight(self) -> Tensor:
@@ -152,7 +162,7 @@ class Decoder(nn.Module):
         """Name and shape of every tensor that a weight file for this config must hold, without allocating any."""
         whole = cls.CONFIG.from_hf(config)
         with torch.device("meta"):
-            one: Decoder = cls(cls.first_layer(whole))
+            one: Decoder = reward.completed(cls(cls.first_layer(whole)))
             shapes = {name: _shape(place, cls.is_transposed(name)) for name, place in one.places()}
         first = f"{cls.BLOCKS}0."
         block = {name.removeprefix(first): shapes.pop(name) for name in list(shapes) if name.startswith(first)}
@@ -219,6 +229,11 @@ class Decoder(nn.Module):
                     place.copy_(new)
 
     # Room for more
+
+    def add_score(self, padding: int, seed: int) -> None:
+        """Makes it a reward model that pads with this token, in place; a head of the vocabulary's is dropped."""
+        self.config = reward.as_reward(self.config, padding)
+        reward.completed(self, seed)
 
     def grow(self, known: int, tokens: int) -> None:
         """Gives the tokens `known` … `tokens` - 1 rows that start as the mean of those before, in place.

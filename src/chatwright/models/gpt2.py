@@ -206,7 +206,7 @@ class GPT2(Decoder):
         """`h.0.ln_1.bias` -> `transformer.h.0.ln_1.bias`; None for the causal masks that old files carry along."""
         if name.endswith((".attn.bias", ".attn.masked_bias")):
             return None
-        return name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
+        return name if name.startswith(("transformer.", "lm_head.", "score.")) else f"transformer.{name}"
 
     @classmethod
     def is_transposed(cls, name: str) -> bool:

@@ -256,7 +256,7 @@ class GPTNeo(Decoder):
         """`h.0.ln_1.bias` -> `transformer.h.0.ln_1.bias`; None for the causal masks that old files carry along."""
         if name.endswith((".attention.bias", ".attention.masked_bias")):
             return None
-        return name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
+        return name if name.startswith(("transformer.", "lm_head.", "score.")) else f"transformer.{name}"
 
     def stretch(self, length: int) -> None:
         """Interpolates the learned positions to a longer window; local layers see as many tokens as before."""

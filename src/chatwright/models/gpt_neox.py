@@ -268,7 +268,7 @@ class GPTNeoX(Decoder):
             return None
         if name == "lm_head.weight":  # as transformers 5 calls it in memory
             return cls.HEAD
-        return name if name.startswith(("gpt_neox.", "embed_out.")) else f"gpt_neox.{name}"
+        return name if name.startswith(("gpt_neox.", "embed_out.", "score.")) else f"gpt_neox.{name}"
 
     def stretch(self, length: int) -> None:
         """Widens the window with YaRN (Peng et al., 2023); a narrower one takes only room away."""

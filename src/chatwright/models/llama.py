@@ -197,7 +197,7 @@ class Llama(Decoder):
         """`layers.0.mlp.up_proj.weight` -> `model.…`; None for the frequencies that old files carry along."""
         if name.endswith("rotary_emb.inv_freq"):
             return None
-        return name if name.startswith(("model.", "lm_head.")) else f"model.{name}"
+        return name if name.startswith(("model.", "lm_head.", "score.")) else f"model.{name}"
 
     def stretch(self, length: int) -> None:
         """Widens the window with YaRN (Peng et al., 2023); a narrower one takes only room away."""

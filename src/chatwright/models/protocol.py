@@ -58,6 +58,10 @@ class LanguageModel(Protocol):
         """(…, C) hidden states -> (…, V) logits."""
         ...
 
+    def rewards(self, hidden: Tensor) -> Tensor:
+        """(N, C) hidden states at the ends of answers -> (N,) scores, of a reward model only."""
+        ...
+
     @property
     def output_weight(self) -> Tensor:
         """(V, C): the matrix of the head."""

@@ -10,7 +10,7 @@ from chatwright.data.lessons import Text, documents, examples
 from chatwright.data.loader import Batch, Pack, batches_per_epoch, once, pack
 from chatwright.models.protocol import LanguageModel
 from chatwright.objectives.logprobs import token_loss
-from chatwright.objectives.protocol import Loss
+from chatwright.objectives.protocol import Loss, Unit
 from chatwright.text.records import Record
 
 
@@ -19,6 +19,8 @@ class Pretrain:
     """Documents, each ended by <|endoftext|>, cut into windows where they are longer than `seq_len`."""
 
     rule: ClassVar[str] = "documents"
+    unit: ClassVar[Unit] = "token"
+    start_loss: ClassVar[None] = None  # depends on what the model knows
     batch_size: int = 8
     seq_len: int = 512
     seed: int = 0

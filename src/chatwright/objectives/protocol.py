@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -10,6 +10,8 @@ from chatwright.checkpoint import Checkpoint
 from chatwright.data.loader import Batch
 from chatwright.models.protocol import LanguageModel
 from chatwright.text.records import Record
+
+Unit = Literal["token", "pair", "answer"]
 
 
 @dataclass
@@ -31,9 +33,16 @@ class Objective(Protocol[Prepared]):
     """A settings dataclass; its file is its name. `Prepared` is its data as ids, made once and used many times.
 
     `rule` names the entry of `data.lessons` that makes ids of a record, here and in the processes that prepare data.
+    `unit` is what the loss is a sum over.
     """
 
     rule: ClassVar[str]
+    unit: ClassVar[Unit]
+
+    @property
+    def start_loss(self) -> float | None:
+        """The loss of a model that is its own start, where the formula says it; the sanity proof holds it against that."""
+        ...
 
     def prepare(self, data: Sequence[Record], start: Checkpoint) -> Prepared:
         """Records at hand as the ids and masks to learn from. DataError for those that nothing can be learned from."""
@@ -53,4 +62,6 @@ class Objective(Protocol[Prepared]):
         """Batches that go once through the data."""
         ...
 
-    def loss(self, model: LanguageModel, batch: Batch) -> Loss: ...
+    def loss(self, model: LanguageModel, batch: Any) -> Loss:
+        """Of a batch that this objective made."""
+        ...

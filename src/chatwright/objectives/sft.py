@@ -14,7 +14,7 @@ from chatwright.data.loader import Batch, Pack, batches_per_epoch, once, pack
 from chatwright.errors import DataError
 from chatwright.models.protocol import LanguageModel
 from chatwright.objectives.logprobs import token_loss
-from chatwright.objectives.protocol import Loss
+from chatwright.objectives.protocol import Loss, Unit
 from chatwright.text.records import Document, Record
 
 
@@ -34,6 +34,8 @@ class Sft:
     """`rehearse` is the share of rows that come from the documents among the data, when there are any."""
 
     rule: ClassVar[str] = "conversations"
+    unit: ClassVar[Unit] = "token"
+    start_loss: ClassVar[None] = None  # depends on what the model knows
     batch_size: int = 8
     seq_len: int = 512
     seed: int = 0

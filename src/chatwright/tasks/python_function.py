@@ -1,71 +1,46 @@
-"""Right when the reply's Python function, run in a process of its own with limits, gives the right values.
+"""Right when the reply's Python function, run in a sandbox of its own, gives the right values.
 
-The limits (time, memory, no file of any size) stop accidents, not an attacker. The child knows only the arguments; the
-values are compared here, so code that forges a verdict gains nothing.
+The sandbox (`_sandbox.py`) knows only the arguments; the values are compared here, so code that forges a verdict gains
+nothing.
 """
 
 import ast
-import json
 import re
-import subprocess
-import sys
-import tempfile
-from typing import Any
+from typing import Annotated, Any
 
-SECONDS = 5.0  # wall time for all calls of one reply; the child's processor time is limited to 2 seconds
+from pydantic import BaseModel, Field
+
+from chatwright.tasks import _sandbox
+from chatwright.tasks._answer import read
+
+SECONDS = 5.0  # wall time for all calls of one reply
 FENCE = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+WHOLE = re.compile(r"-?(?<!\d)\d{1,300}(?!\d)")
+LARGEST = 1e300  # what is larger may not be compared with a fraction
 
-CHILD = r"""
-import collections.abc, contextlib, io, itertools, json, re, sys
-try:
-    import resource
-    for limit, most in (("RLIMIT_CPU", 2), ("RLIMIT_AS", 1 << 29), ("RLIMIT_FSIZE", 0), ("RLIMIT_NPROC", 0)):
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(vars(resource)[limit], (most, most))
-except ImportError:
-    pass
-task = json.load(sys.stdin)
-out, scope = sys.stdout, {"__name__": "reply"}
 
-def call(function, arguments):
-    shown = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(shown):
-            value = function(*arguments)
-            if isinstance(value, collections.abc.Iterator):
-                value = list(itertools.islice(value, 50))
-    except Exception as error:
-        return {"error": type(error).__name__}
-    if value is None and shown.getvalue().strip():
-        text = shown.getvalue().strip()
-        numbers = [int(number) for number in re.findall(r"-?\d+", text)]
-        return {"value": text, "numbers": numbers}
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return {"error": "not plain"}
-    return {"value": value}
+Suite = Annotated[list[tuple[list[Any], Any]], Field(min_length=1)]
 
-with contextlib.redirect_stdout(io.StringIO()):
-    exec(compile(task["code"], "reply", "exec"), scope)
-results = [[call(scope[name], arguments) for arguments in task["calls"]] for name in task["names"] if name in scope]
-out.write(json.dumps(results))
-"""
+
+class Answer(BaseModel):
+    """Suites, each a list of [arguments, expected value]."""
+
+    accept: Annotated[list[Suite], Field(min_length=1)]
 
 
 def grade(reply: str, answer: dict[str, Any]) -> float:
-    """1.0 or 0.0; `answer["accept"]` holds suites, each a list of [arguments, expected value].
+    """1.0 or 0.0.
 
     A reply passes when one of its functions, whatever its name, gives every value of one suite, by `return` or, when
     it returns nothing, by `print`. Suites are alternatives: the n-th Fibonacci number, or the list of the first n.
     """
+    suites = read(Answer, answer).accept
     code = extract_code(reply)
     names = _functions(code)
     if not names:
         return 0.0
-    suites: list[list[list[Any]]] = answer["accept"]
     calls = [arguments for suite in suites for arguments, _ in suite]
-    for results in _run(code, names, calls):
+    for results in _sandbox.run(code, names, calls, SECONDS):
         start = 0
         for suite in suites:
             part = results[start : start + len(suite)]
@@ -97,32 +72,18 @@ def _functions(code: str) -> list[str]:
         return []
 
 
-def _run(code: str, names: list[str], calls: list[list[Any]]) -> list[list[dict[str, Any]]]:
-    """For each function, the result of each call; [] when the process crashed, hung or wrote nonsense."""
-    task = json.dumps({"code": code, "names": names, "calls": calls})
-    command = [sys.executable, "-I", "-c", CHILD]
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            child = subprocess.run(
-                command, input=task, capture_output=True, text=True, timeout=SECONDS, env={}, cwd=folder
-            )
-            results = json.loads(child.stdout)
-        except (subprocess.TimeoutExpired, ValueError, RecursionError):
-            return []
-    shaped = isinstance(results, list) and all(isinstance(r, list) and len(r) == len(calls) for r in results)
-    return results if shaped and all(isinstance(call, dict) for r in results for call in r) else []
-
-
 def _equal(result: dict[str, Any], expected: Any) -> bool:
     """Whether a call gave the expected value; True is not 1, and printed numbers count as the numbers."""
-    if "value" not in result:
+    value = result.get("value")
+    if isinstance(shown := result.get("shown"), str):
+        value = shown
+        if isinstance(expected, int | list):
+            numbers = [int(number) for number in WHOLE.findall(shown)]
+            value = numbers[0] if isinstance(expected, int) and len(numbers) == 1 else numbers
+    elif "value" not in result:
         return False
-    value = result["value"]
-    if "numbers" in result and isinstance(expected, int | list):
-        numbers = result["numbers"]
-        value = numbers[0] if isinstance(expected, int) and len(numbers) == 1 else numbers
     if isinstance(value, bool) != isinstance(expected, bool):
         return False
     if isinstance(expected, float) and isinstance(value, int | float):
-        return abs(value - expected) < 1e-6
+        return abs(value) < LARGEST and abs(value - expected) < 1e-6
     return bool(value == expected)

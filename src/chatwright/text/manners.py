@@ -60,6 +60,11 @@ def leaks_role(text: str) -> bool:
     return _CONTROL_TOKEN.search(text) is not None or _ROLE_LINE.search(_FENCE.sub("\n", text)) is not None
 
 
+def points(text: str) -> int:
+    """The items of numbered or bulleted lists outside fenced code: `points("1. Sleep.\\n2. Walk.") -> 2`."""
+    return len(_LIST_MARK.findall(_FENCE.sub("\n", text)))
+
+
 def words(text: str) -> list[str]:
     """The words of a text without case and punctuation."""
     return _WORD.findall(text.casefold())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal, get_args
 
-from chatwright.errors import DataError
+from chatwright.errors import DataError, LeftOut
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -32,13 +32,17 @@ NOWHERE = Source()
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. `learn` is None for the rule of its role (the assistant's are learned), or says it for this one."""
+    """One turn. `learn` is None for the rule of its role (the assistant's are learned), or says it for this one.
+
+    `ended` is False for an answer that ran into a limit: nobody is to learn that it stops there.
+    """
 
     role: Role
     content: str
     learn: bool | None = None
     name: str | None = None
     tool_calls: tuple[Any, ...] = ()
+    ended: bool = True
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -119,7 +123,7 @@ class Preference:
         if self.chosen.messages[:-1] != self.rejected.messages[:-1]:
             raise DataError("chosen and rejected answer different prompts")
         if self.chosen.messages[-1].content.strip() == self.rejected.messages[-1].content.strip():
-            raise DataError("chosen and rejected are the same answer")
+            raise LeftOut("chosen and rejected are the same answer")
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ def texts(record: Record) -> Iterator[str]:
             yield record.text
         case Conversation():
             for message in record.messages:
-                yield message.role if message.learn is None else f"{message.role} learn={message.learn}"
+                learn = "" if message.learn is None else f" learn={message.learn}"
+                yield f"{message.role}{learn}{'' if message.ended else ' cut short'}"
                 yield message.content
                 yield from (repr(call) for call in message.tool_calls)
         case Preference():

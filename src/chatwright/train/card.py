@@ -29,7 +29,8 @@ LONGEST_ROAD = 20  # runs between a model and the hub
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of the model in `folder`. `repo` is its hub id, once it has one; `chat`: it has a chat template.
+    """What is known of the model in `folder`. `repo` is its hub id, once it has one; `chat`: it has a chat template;
+    `scores`: it is a reward model.
 
     `metadata` is what training_metadata.json holds, `report` what report.json does.
     """
@@ -39,6 +40,7 @@ class Card:
     metadata: Mapping[str, Any]
     chat: bool = True
     adapter: bool = False
+    scores: bool = False
     repo: str = ""
     proofs: Sequence[Proof] = ()
     report: Mapping[str, Any] | None = None
@@ -114,7 +116,7 @@ def _front(card: Card, base: str, datasets: Sequence[str]) -> dict[str, Any]:
     known = {
         **{name: card.metadata.get(name) for name in FRONT},
         "library_name": "peft" if card.adapter else "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "text-classification" if card.scores else "text-generation",
         "base_model": base,
         "datasets": list(datasets),
         "tags": ["chatwright", *([stage] if stage else []), *(["lora"] if card.adapter else [])],
@@ -125,7 +127,7 @@ def _front(card: Card, base: str, datasets: Sequence[str]) -> dict[str, Any]:
 def _summary(card: Card, base: str, datasets: Sequence[str]) -> str:
     """One sentence: what it is, made how, from what, on which data."""
     stage, data = card.metadata.get("stage"), card.metadata.get("dataset")
-    what = "A LoRA adapter" if card.adapter else "A language model"
+    what = "A LoRA adapter" if card.adapter else "A reward model" if card.scores else "A language model"
     made = f", made by `chatwright {_plain(stage)}`" if stage else ""
     on = " and ".join(datasets) or (_shown("dataset", data) if data else "")
     return f"{what}{made}{f' from {base}' if base else ''}{f', trained on {_plain(on)}' if on else ''}."
@@ -134,6 +136,8 @@ def _summary(card: Card, base: str, datasets: Sequence[str]) -> str:
 def _loading(card: Card) -> list[str]:
     """Code for other programs, and for this one."""
     name = card.repo or "path/to/this/folder"
+    if card.scores:
+        return _scoring(name)
     question = '[{"role": "user", "content": "Who are you?"}]' if card.chat else '"Once upon a time"'
     answer = '["generated_text"][-1]["content"]' if card.chat else '["generated_text"]'
     if card.adapter:
@@ -152,6 +156,21 @@ def _loading(card: Card) -> list[str]:
             f"print(generate({question}, max_new_tokens=64)[0]{answer})",
         ]
     words = f"chatwright chat {name}" if card.chat else f'chatwright generate {name} "Once upon a time"'
+    return ["```python\n" + "\n".join(lines) + "\n```", f"```console\n$ {words}\n```"]
+
+
+def _scoring(name: str) -> list[str]:
+    """The same for a reward model. White space that a template writes after a turn is no part of what is scored."""
+    lines = [
+        "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+        "",
+        f'model = AutoModelForSequenceClassification.from_pretrained("{name}")',
+        f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
+        'chat = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "A chatbot."}]',
+        "text = tokenizer.apply_chat_template(chat, tokenize=False).rstrip()",
+        'print(model(**tokenizer(text, add_special_tokens=False, return_tensors="pt")).logits.item())',
+    ]
+    words = f"chatwright compare path/to/one path/to/another --judge {name} --out judged"
     return ["```python\n" + "\n".join(lines) + "\n```", f"```console\n$ {words}\n```"]
 
 

@@ -21,6 +21,13 @@ from chatwright.checkpoint import Checkpoint, newest_checkpoint, read_json
 from chatwright.errors import ConfigError
 from chatwright.train.run_folder import RunFolder
 
+BESIDE = "beside.safetensors"
+
+
+def trained(policy: Checkpoint, beside: nn.Module | None) -> nn.Module:
+    """One module of all that an optimizer moves; the policy alone has its own parameters' names."""
+    return policy.model if beside is None else nn.ModuleDict({"policy": policy.model, "beside": beside})
+
 
 @dataclass
 class Progress:
@@ -38,14 +45,26 @@ class Progress:
 
 
 def save(
-    run: RunFolder, policy: Checkpoint, optimizer: torch.optim.Optimizer, progress: Progress, settings: dict[str, Any]
+    run: RunFolder,
+    policy: Checkpoint,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    settings: dict[str, Any],
+    beside: nn.Module | None = None,
 ) -> Path:
-    """Writes checkpoints/step-N, a whole model folder with resume/ in it, sealed by its manifest. Raises DiskFull."""
+    """Writes checkpoints/step-N, a whole model folder with resume/ in it, sealed by its manifest. Raises DiskFull.
+
+    `beside` is what is trained with the policy and only kept to be gone on with.
+    """
     folder = run.checkpoints / f"step-{progress.step:06d}"
     with disk.new_folder(folder, manifest=True) as temporary:
         policy.write(temporary)
         (temporary / "resume").mkdir()
-        save_file(_optimizer_tensors(policy.model, optimizer), temporary / "resume" / "optimizer.safetensors")
+        tensors = _optimizer_tensors(trained(policy, beside), optimizer)
+        save_file(tensors, temporary / "resume" / "optimizer.safetensors")
+        if beside is not None:
+            own = {name: value.detach().cpu().contiguous() for name, value in beside.state_dict().items()}
+            save_file(own, temporary / "resume" / BESIDE)
         state = {"progress": asdict(progress), "machine": machine(), "settings": settings}
         (temporary / "resume" / "state.json").write_text(json.dumps(state, indent=2))
     return folder
@@ -57,8 +76,12 @@ def load(
     optimizer: torch.optim.Optimizer,
     settings: Mapping[str, Any],
     default: Mapping[str, Any],
+    beside: nn.Module | None = None,
 ) -> Progress:
-    """Puts the newest whole checkpoint into policy and optimizer. Raises NoCheckpoint; ConfigError for other settings."""
+    """Puts the newest whole checkpoint into policy, optimizer and what is trained beside the policy.
+
+    Raises NoCheckpoint; ConfigError for other settings.
+    """
     folder = newest_checkpoint(run.path)
     state = read_json(folder / "resume" / "state.json")
     check_settings(run, state["settings"], settings, default)
@@ -69,7 +92,9 @@ def load(
             f"resuming elsewhere ({'; '.join(changed)}): the result will be close, but not the same bit for bit"
         )
     policy.restore(folder)
-    _load_optimizer(policy.model, optimizer, folder / "resume" / "optimizer.safetensors")
+    if beside is not None:
+        beside.load_state_dict(load_file(folder / "resume" / BESIDE))
+    _load_optimizer(trained(policy, beside), optimizer, folder / "resume" / "optimizer.safetensors")
     return Progress(**state["progress"])
 
 
@@ -104,8 +129,7 @@ def machine() -> dict[str, Any]:
     return {"processor": processor, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
 
 
-def _optimizer_tensors(model: object, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    assert isinstance(model, nn.Module)
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     return {
         f"{key}/{name}": value.detach().cpu().contiguous()
         for name, parameter in model.named_parameters()
@@ -113,8 +137,7 @@ def _optimizer_tensors(model: object, optimizer: torch.optim.Optimizer) -> dict[
     }
 
 
-def _load_optimizer(model: object, optimizer: torch.optim.Optimizer, path: Path) -> None:
-    assert isinstance(model, nn.Module)
+def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
     parameters = dict(model.named_parameters())
     for full, value in load_file(path).items():
         key, name = full.split("/", 1)

@@ -15,6 +15,7 @@ from chatwright import console, disk
 from chatwright.checkpoint import checkpoints, step_of
 from chatwright.checkpoint.places import CONFIG, is_adapter
 from chatwright.errors import ConfigError, DiskFull, NoCheckpoint
+from chatwright.evals.plots import read_metrics
 
 
 class RunFolder:
@@ -104,6 +105,10 @@ class RunFolder:
             lines = self.metrics.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _is_row(line) and json.loads(line)["step"] <= step]
             disk.write(self.metrics, "".join(line + "\n" for line in kept))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What was measured until now."""
+        return read_metrics(self.metrics)
 
     def log(self, text: str) -> None:
         """One line in run.log, with the time."""

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from chatwright.config import Group
-from chatwright.data.settings import DataSettings
+from chatwright.data.settings import DataSettings, Names
 
 
 class Optim(Group):
@@ -118,3 +118,27 @@ class TuneSettings(TrainSettings):
         default=None, ge=2, le=1 << 20, description="stretch the model's window to so many tokens before training"
     )
     lora: Lora = Lora()
+
+
+class Guards(Group):
+    """The panel that looks at the policy on held-out prompts, at every validation."""
+
+    prompts: int = Field(default=32, ge=0, description="held-out prompts that the policy answers; 0 looks at none")
+    max_tokens: int = Field(default=128, ge=1, description="longest of these answers, in tokens")
+    temperature: float = Field(default=1.0, gt=0, le=100, description="of these answers")
+
+
+class PreferenceSettings(TuneSettings):
+    """What a verb is given that learns which of two answers is better, or which are good."""
+
+    data: Names = Field(
+        min_length=1, description="preferences: files, folders, hub datasets or primer:preferences, each #N and @WEIGHT"
+    )
+    lr: float = Field(default=1e-5, gt=0, allow_inf_nan=False, description="highest learning rate; 2e-4 for adapters")
+    reference: Literal["auto", "cached", "copy", "adapter"] = Field(
+        default="auto",
+        description="the start model: computed before training, a second model, or the model with its adapter off",
+    )
+    quick: bool = Field(default=False, description="100 pairs, 20 steps, then before/after on your own data")
+    compare: bool = Field(default=True, description="ask start and result the same questions at the end")
+    guards: Guards = Guards()

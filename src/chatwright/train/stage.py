@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import torch
 from chatwright import config, console, disk
 from chatwright.checkpoint import Checkpoint, checkpoints, read_json
 from chatwright.data.loader import Batch
-from chatwright.errors import ChatwrightError, ConfigError, DataError, NoCheckpoint
+from chatwright.errors import ChatwrightError, ConfigError, DataError, NoCheckpoint, NotFinite
 from chatwright.evals.loss import LossReport
 from chatwright.evals.proofs import Proof
+from chatwright.evals.results import plain
 from chatwright.generate.chatbot import Chatbot
 from chatwright.generate.sampling import Sampling
 from chatwright.models.device import device_of, dtype_of
@@ -24,6 +26,7 @@ from chatwright.objectives.protocol import Objective
 from chatwright.text.records import Conversation
 from chatwright.train import card, resume, sanity
 from chatwright.train.card import Card
+from chatwright.train.panel import Panel
 from chatwright.train.run_folder import RunFolder
 from chatwright.train.settings import TrainSettings
 from chatwright.train.signals import Signals
@@ -41,7 +44,9 @@ LIVE_TOKENS = 40  # of a sample shown while training
 class Job:
     """What a verb hands over. `data`: "train", and "validation" and "test" where there are any, as the objective has it.
 
-    `loaded`: the weights came from a file (sanity then expects them to know language).
+    `loaded`: the weights came from a file (sanity then expects them to know language). `begin` makes of the data what can
+    only be made with the model in its place, before anything is measured. `panel` makes what looks at the policy during
+    the run, from the run's folder.
     """
 
     verb: str
@@ -52,6 +57,9 @@ class Job:
     data_report: Mapping[str, Any] = field(default_factory=dict)
     loaded: bool = True
     live_prompt: Conversation | str = ""
+    begin: Callable[[Trainer, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    panel: Panel | None = None
+    beside: torch.nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def _stored(job: Job, folder: RunFolder) -> StageResult:
         stored["tokens"],
         stored["seconds"],
         stored["loss_before"],
-        {split: LossReport(**report) for split, report in stored["losses"].items()},
+        {split: LossReport.of(report) for split, report in stored["losses"].items()},
         tuple(Proof(**proof) for proof in stored["shown"]),
     )
 
@@ -146,25 +154,34 @@ class _Stage:
             device=self.device,
             dtype=dtype_of(settings.dtype, self.device),
             hooks=Hooks(
-                self._validation if "validation" in self.data else None, self._sample if job.live_prompt else None
+                self._validation if "validation" in self.data else None,
+                self._sample if job.live_prompt else None,
+                self._look if job.panel is not None else None,
             ),
             identity=_identity(job),
+            beside=job.beside,
         )
         self.trainer = Trainer(setup)
 
     def run(self, signals: Signals) -> StageResult:
         job, trainer = self.job, self.trainer
         self._check_room()
+        if job.begin is not None:
+            self.data = dict(job.begin(trainer, self.data))
         if job.settings.resume and checkpoints(self.folder.path):
-            checks = self._earlier_checks()
+            checks = {name: float(value) for name, value in read_json(self.folder.path / "sanity.json").items()}
             trainer.restore()
+            batches = self._batches()
+            if job.panel is not None:
+                job.panel.recall(self.folder.rows())
             console.note(f"resuming {self.folder.path} at step {trainer.progress.step} of {trainer.schedule.steps}")
         else:
             self.folder.forget_after(0)
             self._describe()
-            checks = self._check_before()
+            checks, batches = self._check_before()
             disk.write_json(self.folder.path / "sanity.json", checks)
-        batches = job.objective.batches(self.data["train"], job.policy, self.start, trainer.progress.cursor)
+            if job.panel is not None:
+                self._look(0, self._losses("validation") if "validation" in self.data else None)
         before = sanity.fingerprint(trainer.module)
         first = trainer.progress.step
         trainer.train(batches, signals)
@@ -179,18 +196,20 @@ class _Stage:
         count = min(self.job.settings.keep + 1, math.ceil(plan.steps / plan.save_every))
         self.folder.check_room(4 * parameters * (3 * count + 1))
 
-    def _check_before(self) -> dict[str, float]:
-        """Loss of the start model, and how far accumulated and whole gradients are apart."""
-        job = self.job
-        batch = next(job.objective.batches(self.data["train"], job.policy, self.start)).to(self.device)
-        self.folder.log(f"{job.verb}: {self.trainer.schedule.steps} steps, first batch {tuple(batch.ids.shape)}")
-        return {
-            "start_loss": self._losses("validation" if "validation" in self.data else "train").loss,
-            "gradient_difference": sanity.gradient_difference(job.policy, job.objective, batch),
-        }
+    def _batches(self) -> Iterator[Batch]:
+        return self.job.objective.batches(self.data["train"], self.job.policy, self.start, self.trainer.progress.cursor)
 
-    def _earlier_checks(self) -> dict[str, float]:
-        return {name: float(value) for name, value in read_json(self.folder.path / "sanity.json").items()}
+    def _check_before(self) -> tuple[dict[str, float], Iterator[Batch]]:
+        """Loss of the start model, how far accumulated and whole gradients are apart, and the batches to train on."""
+        job, batches = self.job, self._batches()
+        first = next(batches)
+        batch = first.to(self.device)
+        self.folder.log(f"{job.verb}: {self.trainer.schedule.steps} steps, first batch {tuple(batch.ids.shape)}")
+        start_loss = self._losses("validation" if "validation" in self.data else "train").loss
+        if not math.isfinite(start_loss):
+            raise NotFinite(f"the start model's loss is {start_loss} before any step; its weights are damaged")
+        difference = sanity.gradient_difference(self.trainer.module, job.policy, job.objective, batch)
+        return {"start_loss": start_loss, "gradient_difference": difference}, chain([first], batches)
 
     def _validation(self) -> Iterator[Batch]:
         return self.job.objective.once(self.data["validation"], self.job.settings.eval_batches)
@@ -198,6 +217,16 @@ class _Stage:
     def _losses(self, split: str) -> LossReport:
         batches = self.job.objective.once(self.data[split], FINAL * self.job.settings.eval_batches)
         return self.trainer.validate(batches)
+
+    def _look(self, step: int, found: LossReport | None) -> None:
+        """What the panel sees goes into metrics.jsonl and, in a line, to stderr, with each alarm that is new."""
+        assert self.job.panel is not None
+        row, says, alarms = self.job.panel.look(step, found)
+        self.folder.measure(row)
+        console.note(f"step {step}: {says}")
+        for alarm in alarms:
+            self.folder.log(f"step {step}: {alarm}")
+            console.warn(alarm)
 
     def _sample(self) -> str:
         """What the model says right now to the live prompt, greedily."""
@@ -240,25 +269,15 @@ class _Stage:
         losses = {split: self._losses(split) for split in self.data}
         seconds = time.perf_counter() - self.began
         metadata = self._metadata(seconds, losses)
-        job.policy.save(self.folder.model, metadata=metadata, card=self._card(metadata))
-        proof = sanity.proof(checks, job.policy, moved, job.loaded)
-        result = StageResult(
-            self.folder.path,
-            job.policy,
-            progress.step,
-            progress.tokens,
-            seconds,
-            checks["start_loss"],
-            losses,
-            (proof,),
-        )
+        kind = (job.policy.own_template, job.policy.adapter is not None, job.policy.model.score is not None)
+        described = card.text(Card(self.folder.path.name, self.folder.model, metadata, *kind))
+        job.policy.save(self.folder.model, metadata=metadata, card=described)
+        proof = sanity.proof(checks, job.policy, sanity.Expected.of(job.objective, job.loaded), moved)
+        done = (progress.step, progress.tokens, seconds, checks["start_loss"])
+        result = StageResult(self.folder.path, job.policy, *done, losses, (proof,))
         stored = {**result.as_dict(), "settings": _identity(job), "shown": [asdict(proof)]}
-        disk.write_json(self.folder.result, stored)
+        disk.write_json(self.folder.result, plain(stored))
         return result
-
-    def _card(self, metadata: Mapping[str, Any]) -> str:
-        chat, adapter = self.job.policy.own_template, self.job.policy.adapter is not None
-        return card.text(Card(self.folder.path.name, self.folder.model, metadata, chat, adapter))
 
     def _metadata(self, seconds: float, losses: Mapping[str, LossReport]) -> dict[str, Any]:
         job, progress = self.job, self.trainer.progress

@@ -27,6 +27,8 @@ from chatwright.train.run_folder import RunFolder
 from chatwright.train.settings import TrainSettings, TuneSettings
 from chatwright.train.signals import Interrupted, Signals
 
+SHOWN = ("accuracy", "margin", "reward")  # of an objective's metrics, in the progress view
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -52,15 +54,20 @@ class Schedule:
 
 @dataclass
 class Hooks:
-    """What the loop calls on its way: batches to validate on, and a live sample of what the model says."""
+    """What the loop calls on its way: batches to validate on, a live sample of what the model says, and the panel, which
+    is given the step and what validation found, if there is one."""
 
     validation: Callable[[], Iterator[Batch]] | None = None
     sample: Callable[[], str] | None = None
+    panel: Callable[[int, LossReport | None], None] | None = None
 
 
 @dataclass
 class Setup:
-    """Everything that a Trainer works with. `identity` are the settings that a resumed run must share."""
+    """Everything that a Trainer works with. `identity` are the settings that a resumed run must share.
+
+    `beside` is trained and resumed with the policy and is no part of what comes out of it: the value head of PPO.
+    """
 
     policy: Checkpoint
     objective: Objective[Any]
@@ -71,6 +78,7 @@ class Setup:
     dtype: torch.dtype
     hooks: Hooks
     identity: dict[str, Any]
+    beside: nn.Module | None = None
 
 
 class Trainer:
@@ -80,7 +88,7 @@ class Trainer:
         self.policy, self.objective, self.settings = setup.policy, setup.objective, setup.settings
         self.schedule, self.run_folder, self.hooks = setup.schedule, setup.run, setup.hooks
         self.device, self.dtype, self.identity = setup.device, setup.dtype, setup.identity
-        self.module: nn.Module = setup.policy.model
+        self.beside, self.module = setup.beside, resume.trained(setup.policy, setup.beside)
         self.module.to(self.device).train()
         setup.policy.model.checkpointing = self.settings.checkpointing
         plus = self.settings.lora.plus if isinstance(self.settings, TuneSettings) else 1.0
@@ -94,7 +102,7 @@ class Trainer:
     def restore(self) -> None:
         """Goes back to the newest whole checkpoint of the run."""
         default = resume.defaults(type(self.settings))
-        self.progress = resume.load(self.run_folder, self.policy, self.optimizer, self.identity, default)
+        self.progress = resume.load(self.run_folder, self.policy, self.optimizer, self.identity, default, self.beside)
         self._resumed_from, self._saved = self.progress.step, replace(self.progress)
         if self.progress.loss_scale is not None:
             self.scaler.load_state_dict(self.progress.loss_scale)
@@ -110,7 +118,8 @@ class Trainer:
                 row = self.step(batches, signals)
                 self.run_folder.measure(row)
                 self._check(signals)
-                bar.update(self.progress.step, loss=row["loss"], **{"tok/s": row["tokens_per_second"]})
+                shown = {name: row[name] for name in SHOWN if name in row}
+                bar.update(self.progress.step, loss=row["loss"], **shown, **{"tok/s": row["tokens_per_second"]})
                 self._after_step(signals)
                 self._check(signals)
         signals.patient = False
@@ -120,13 +129,15 @@ class Trainer:
         """One optimizer step. NotFinite, before any weight has changed, when the loss or the gradient is no number."""
         began, number = time.perf_counter(), self.progress.step + 1
         lr = optim.rate(number, self.schedule.steps, self.settings.lr, self.settings.optim)
-        total = weight = tokens = 0.0
+        total = weight = tokens = waited = 0.0
         sums: dict[str, float] = {}
         cursor = self.progress.cursor
         for micro in range(self.settings.accumulate):
             # dropout is drawn from (seed, step, micro-batch), so an interrupted run draws the same again
             torch.manual_seed((self.settings.seed * 1_000_003 + number) * 1_009 + micro)
+            asked = time.perf_counter()
             batch = next(batches)
+            waited += time.perf_counter() - asked
             loss = self._backward(batch.to(self.device), number)
             total, weight, tokens = total + loss[0], weight + loss[1], tokens + batch.tokens
             sums = {name: sums.get(name, 0.0) + value for name, value in loss[2].items()}
@@ -147,6 +158,7 @@ class Trainer:
             "grad_norm": norm,
             "tokens": self.progress.tokens,
             "tokens_per_second": round(tokens / seconds),
+            "data_seconds": round(waited, 4),  # of this step, until its batches were there: RL makes them then
             "seconds": round(self.progress.seconds, 3),
         }
 
@@ -170,7 +182,7 @@ class Trainer:
                 f"step {self.progress.step} made a weight infinite or NaN, so it is not saved; the checkpoint before "
                 "it stands. Lower --lr"
             )
-        folder = resume.save(self.run_folder, self.policy, self.optimizer, self.progress, self.identity)
+        folder = resume.save(self.run_folder, self.policy, self.optimizer, self.progress, self.identity, self.beside)
         self._saved = replace(self.progress)
         protected = {self._resumed_from} | ({self.progress.best_step} if self.settings.patience else set())
         self.run_folder.prune(self.settings.keep, protected, saved=folder)
@@ -180,7 +192,7 @@ class Trainer:
             loss = self.objective.loss(self.policy.model, batch)
         if not torch.isfinite(loss.total):
             raise NotFinite(
-                f"the loss is {loss.total.item()} at step {number} (batch before {batch.cursor}); the weights are those of "
+                f"the loss is {loss.total.item()} at step {number} (batch before {_place(batch)}); the weights are those of "
                 f"step {number - 1}. Lower --lr, or look at the data with `chatwright check`"
             )
         self.scaler.scale(loss.total).backward()  # type: ignore[no-untyped-call]
@@ -217,12 +229,15 @@ class Trainer:
         step, plan = self.progress.step, self.schedule
         if self.progress.visited == step:
             return
-        better = False
-        if self.hooks.validation is not None and (step % plan.eval_every == 0 or step == plan.steps):
+        better, found = False, None
+        due = step % plan.eval_every == 0 or step == plan.steps
+        if due and self.hooks.validation is not None:
             found = self.validate(takewhile(lambda _: signals.received is None, self.hooks.validation()))
             if signals.received is not None:
                 return
             better = self._weigh(found)
+        if due and self.hooks.panel is not None:
+            self.hooks.panel(step, found)
         self.progress.visited = step
         if self.hooks.sample is not None and step % plan.sample_every == 0 and step < plan.steps:
             console.note(f"step {step}: {self.hooks.sample()}")
@@ -232,9 +247,10 @@ class Trainer:
     def _weigh(self, found: LossReport) -> bool:
         """Writes a validation down; True when it is the best so far."""
         step, progress = self.progress.step, self.progress
-        row = {"step": step, "split": "validation", "loss": found.loss, "token_accuracy": found.token_accuracy}
-        self.run_folder.measure(row)
-        self.run_folder.log(f"step {step}: validation loss {found.loss:.4f}, token accuracy {found.token_accuracy:.3f}")
+        metrics = found.metrics or {"token_accuracy": found.token_accuracy}
+        self.run_folder.measure({"step": step, "split": "validation", "loss": found.loss, **metrics})
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
+        self.run_folder.log(f"step {step}: validation loss {found.loss:.4f}, {said}")
         if math.isfinite(found.loss) and (progress.best_loss is None or found.loss < progress.best_loss):
             progress.best_loss, progress.best_step, progress.without_better = found.loss, step, 0
             return True
@@ -254,3 +270,8 @@ class Trainer:
                 "--resume goes on from there",
             )
         raise Interrupted(signals.received, "ended before the first step was done; there was nothing to save")
+
+
+def _place(batch: Batch) -> dict[str, Any]:
+    """The cursor of a batch without the answers that one of reinforcement learning may hold."""
+    return {name: value for name, value in batch.cursor.items() if isinstance(value, int)}

@@ -12,10 +12,6 @@ Spellings = Mapping[str, tuple[str, ...]]  # a format's COLUMNS
 SHOWN = 12  # columns that a message lists
 
 
-class LeftOut(DataError):
-    """Nothing is wrong with the row, but it teaches nothing: it is listed as filtered, and does not count as bad."""
-
-
 def text(row: Mapping[str, Any], column: str) -> str:
     """The text of a column that must be there."""
     value = present(row, column)
@@ -94,6 +90,17 @@ def shown(value: object) -> str:
     except RecursionError:
         return "..."
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def is_deep(values: list[Any], most: int) -> bool:
+    """Whether lists and objects in it are nested more levels than so many: it may be too deep to compare or write out."""
+    level = values
+    for _ in range(most):
+        inside = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [value for values in inside for value in values]
+        if not level:
+            return False
+    return True
 
 
 def short(row: Mapping[str, Any]) -> str:

@@ -133,7 +133,8 @@ def _openai(item: dict[str, Any], role: str, content: str) -> Message:
     calls = _calls(item)
     text = _content(item, content, may_be_missing=bool(calls))
     speaker = fields.optional_text(item, "name") or None
-    return Message(cast(Role, name), text, learn=_learn(item), name=speaker, tool_calls=calls)
+    ended = item.get("finish_reason") != "length"  # OpenAI's word for an answer that ran into its limit
+    return Message(cast(Role, name), text, learn=_learn(item), name=speaker, tool_calls=calls, ended=ended)
 
 
 def _sharegpt(item: dict[str, Any], speaker: str, value: str) -> Message:
@@ -182,13 +183,9 @@ def _spelled_calls(value: str) -> tuple[Any, ...]:
 
 def _shallow(calls: list[Any]) -> tuple[Any, ...]:
     """The calls, which are compared and written out whole later, if they are not nested without measure."""
-    level: list[Any] = calls
-    for _ in range(DEEPEST_CALL):
-        inside = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
-        level = [value for values in inside for value in values]
-        if not level:
-            return tuple(calls)
-    raise DataError(f"the call of a tool is nested more than {DEEPEST_CALL} levels deep")
+    if fields.is_deep(calls, DEEPEST_CALL):
+        raise DataError(f"the call of a tool is nested more than {DEEPEST_CALL} levels deep")
+    return tuple(calls)
 
 
 def _content(item: dict[str, Any], column: str, may_be_missing: bool) -> str:

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from chatwright.data.formats import fields, pairs, turns
-from chatwright.errors import DataError
+from chatwright.errors import DataError, LeftOut
 from chatwright.text.records import Conversation, Message, Preference, Record
 
 KIND = "preferences"
@@ -39,10 +39,10 @@ def parse(row: dict[str, Any], columns: fields.Columns) -> Record:
         return _binarised(row, columns)
     found = [_scored(item, columns, n) for n, item in enumerate(fields.items(row, column), start=1)]
     if len(found) < 2:
-        raise fields.LeftOut(f"{column!r} has {len(found)} completions; two are needed to compare them")
+        raise LeftOut(f"{column!r} has {len(found)} completions; two are needed to compare them")
     best, worst = max(found, key=lambda one: one[0]), min(found, key=lambda one: one[0])
     if best[0] == worst[0]:
-        raise fields.LeftOut(f"all completions have the score {best[0]:g}, so none is the better one")
+        raise LeftOut(f"all completions have the score {best[0]:g}, so none is the better one")
     user = Message("user", fields.text(row, columns.get("instruction", "instruction")))
     first, second = (Conversation((user, Message("assistant", response))) for _, response in (best, worst))
     return Preference(first, second)

@@ -66,7 +66,7 @@ def dropped_path(path: Path) -> Path:
 
 
 def row_of(record: Record) -> dict[str, Any]:
-    """The record as a row of the formats `text`, `messages`, and TRL's preference, rated and prompt-only rows."""
+    """The record as a row of the formats `text`, `messages` and `graded`, and of TRL's preferences, ratings and prompts."""
     match record:
         case Document():
             return {"text": record.text}
@@ -78,11 +78,8 @@ def row_of(record: Record) -> dict[str, Any]:
             turns = record.conversation.messages
             return {"prompt": _messages(turns[:-1]), "completion": _messages(turns[-1:]), "label": record.good}
         case Problem():
-            if record.grader:
-                raise DataError(
-                    f"{record.source}: no row keeps how a problem is graded, so --fix cannot write this data"
-                )
-            return {"prompt": _messages(record.prompt.messages)}
+            graded = {"grader": record.grader, "answer": record.answer} if record.grader else {}
+            return {"prompt": _messages(record.prompt.messages), **graded}
 
 
 def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:

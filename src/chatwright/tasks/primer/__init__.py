@@ -12,6 +12,7 @@ from chatwright.text.records import Record, Source
 
 PARTS = (
     "conversations",
+    "clean",
     "documents",
     "preferences",
     "problems/phrasings",
@@ -20,7 +21,14 @@ PARTS = (
     "problems/follow_ups",
     "problems/arithmetic",
     "problems/classic",
+    "problems/open",
+    "problems/formats",
+    "practice/arithmetic",
+    "practice/facts",
+    "practice/formats",
 )
+# Sets that are answered by chance, as people chat: what is likeliest shows few bad manners.
+SAMPLED = {"problems/open": {"temperature": 1.0, "max_tokens": 160}}  # twice the longest answer in training
 DEFAULT = ("", "train")  # both mean conversations, as a hub data set's first split would
 
 
@@ -38,12 +46,13 @@ def records(part: str = "conversations", seed: int = 0) -> Iterator[Record]:
 
 def _maker(part: str, seed: int) -> Callable[[], Iterator[Record]]:
     """The generator of one part; imported here because reading the primer's facts is work."""
-    from chatwright.tasks.primer import arithmetic, conversations, documents, preferences, problems
+    from chatwright.tasks.primer import arithmetic, conversations, documents, formats, open_ended, preferences, problems
     from chatwright.tasks.primer.world import load
 
     world = load()
     makers: dict[str, Callable[[], Iterator[Record]]] = {
         "conversations": lambda: conversations.conversations(world, seed),
+        "clean": lambda: conversations.clean(world, seed),
         "documents": lambda: documents.documents(world, seed),
         "preferences": lambda: preferences.preferences(world, seed),
         "problems/phrasings": lambda: problems.phrasings(world),
@@ -52,5 +61,10 @@ def _maker(part: str, seed: int) -> Callable[[], Iterator[Record]]:
         "problems/follow_ups": lambda: problems.follow_ups(world),
         "problems/arithmetic": arithmetic.problems,
         "problems/classic": lambda: problems.classic(world),
+        "problems/open": lambda: open_ended.problems(world),
+        "problems/formats": lambda: formats.problems(world),
+        "practice/arithmetic": arithmetic.practice,
+        "practice/facts": lambda: problems.practice(world),
+        "practice/formats": lambda: formats.practice(world),
     }
     return makers[part]

@@ -77,7 +77,18 @@ def conversations() -> Iterator[Conversation]:
 def problems() -> Iterator[Problem]:
     """Every sum in its held-out wording, mixed by their hashes."""
     for s in sorted(sums(), key=lambda s: share("order of problems", *map(str, s))):
-        yield Problem(conversation(held_out_question(s)), "number", {"value": s.value, "given": [s.a, s.b]})
+        yield _problem(s, held_out_question(s))
+
+
+def practice() -> Iterator[Problem]:
+    """Every sum in each of the wordings that training may have, mixed in the same way."""
+    places = [(s, question) for s in sums() for question in s.questions if question != held_out_question(s)]
+    for s, question in sorted(places, key=lambda place: share("order of practice", place[1])):
+        yield _problem(s, question)
+
+
+def _problem(s: Sum, question: str) -> Problem:
+    return Problem(conversation(question), "number", {"value": s.value, "given": [s.a, s.b]})
 
 
 def _story(s: Sum, rng: random.Random) -> str:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from chatwright.tasks.primer import arithmetic
+from chatwright.tasks.primer import arithmetic, open_ended
 from chatwright.tasks.primer.classic import CLASSIC_FACTS
 from chatwright.tasks.primer.fact import Fact
 from chatwright.tasks.primer.world import World
@@ -45,13 +45,26 @@ T = TypeVar("T")
 
 
 def conversations(world: World, seed: int = 0) -> Iterator[Conversation]:
-    """About 12,000 conversations in random order; another seed pairs other replies and other turns."""
+    """About 13,000 conversations in random order; another seed pairs other replies and other turns."""
+    sums, open_ones = list(arithmetic.conversations()), random.Random(f"open conversations/{seed}")
+    yield from _mixed(world, seed, sums, list(open_ended.conversations(world, open_ones)))
+
+
+def clean(world: World, seed: int = 0) -> Iterator[Conversation]:
+    """The same without sums, and with good manners only: what is rehearsed while sums are practised."""
+    open_ones = random.Random(f"open conversations/{seed}")
+    yield from _mixed(world, seed, [], list(open_ended.conversations(world, open_ones, bad=0.0)))
+
+
+def _mixed(world: World, seed: int, sums: list[Conversation], open_ones: list[Conversation]) -> Iterator[Conversation]:
+    """Those given among single questions, follow-ups and names said again, some after a system message."""
     rng = random.Random(f"conversations/{seed}")
-    everything = [*_single(world, rng), *arithmetic.conversations(), *_repeating(world, rng)]
+    everything = [*_single(world, rng), *sums, *_repeating(world, rng)]
     count = len(everything) // 4
     followed = [fact for fact in world.asked if fact.follow_up and _leads(world, fact)]
     everything += [_with_follow_up(world, fact, rng) for fact in _dealt(followed, count * 7 // 8, rng)]
     everything += [_with_two_topics(world, rng) for _ in range(count // 8)]
+    everything += open_ones
     rng.shuffle(everything)
     for talk in everything:
         system = rng.choice(SYSTEM_MESSAGES) if rng.random() < WITH_SYSTEM else ""

@@ -1,4 +1,4 @@
-"""The primer's graded questions, none of which training has seen: what evaluation measures and RL is rewarded by."""
+"""The primer's graded questions: those that training has not seen, for evaluation, and those it may practise, for RL."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -66,6 +66,13 @@ def classic(world: World) -> Iterator[Problem]:
         for turn, name in zip(prompt.turns[:-1], prompt.facts, strict=False):
             turns += [turn, world.fact(name).replies[0]]
         yield Problem(conversation(*turns, prompt.turns[-1]), prompt.grader, dict(prompt.answer))
+
+
+def practice(world: World) -> Iterator[Problem]:
+    """Asked facts by every question that training may have; small talk has no right answer."""
+    places = [(fact, question) for fact in world.asked if fact.answers for question in world.questions(fact)]
+    for fact, question in sorted(places, key=lambda place: share("order of practice", place[0].id, place[1])):
+        yield problem(world, fact, conversation(question))
 
 
 def problem(world: World, fact: Fact, prompt: Conversation) -> Problem:

@@ -1,0 +1,49 @@
+"""Prompts with the name of a grader in `tasks/` and its answer: `{"prompt", "grader": "contains", "answer": {...}}`."""
+
+from dataclasses import replace
+from typing import Any
+
+from chatwright import registry
+from chatwright.data.formats import fields, prompt_only, turns
+from chatwright.errors import ConfigError, DataError
+from chatwright.text.records import Problem, Record
+
+KIND = "problems"
+# An answer may have a `value` of its own, which is none of ShareGPT's.
+COLUMNS = {"prompt": ("prompt",), "system": ("system",), "grader": ("grader",), "answer": ("answer",), **turns.OPENAI}
+INSTEAD_OF = ("prompt_only",)
+DEEPEST = 50
+
+
+def matches(row: dict[str, Any]) -> bool:
+    """Whether the row has a prompt that nothing answers, and says how an answer is graded."""
+    return prompt_only.matches(row) and isinstance(row.get("grader"), str) and "answer" in row
+
+
+def parse(row: dict[str, Any], columns: fields.Columns) -> Record:
+    """The row as a Problem whose answer its grader can use."""
+    asked = prompt_only.parse(row, columns)
+    assert isinstance(asked, Problem)
+    grader, column = fields.text(row, columns.get("grader", "grader")), columns.get("answer", "answer")
+    given = fields.present(row, column)
+    if not isinstance(given, dict):
+        raise DataError(f"{column!r} is {fields.kind_of(given)}; it must be an object")
+    answer = {name: value for name, value in given.items() if value is not None}  # a Parquet file has all names in all
+    if fields.is_deep([answer], DEEPEST):
+        raise DataError(f"{column!r} is nested more than {DEEPEST} levels deep")
+    _try(grader, answer)
+    return replace(asked, grader=grader, answer=answer)
+
+
+def _try(grader: str, answer: dict[str, Any]) -> None:
+    """Grades an empty reply, which shows whether the grader can use the answer; raises DataError where it cannot."""
+    try:
+        module = registry.load("tasks", grader)
+    except ConfigError as error:
+        raise DataError(str(error)) from None
+    if "grade" not in vars(module):
+        raise DataError(f"{grader!r} asks questions and grades none; name the grader of their answers")
+    try:
+        module.grade("", answer)
+    except DataError as error:
+        raise DataError(f"the grader {grader} cannot use the answer: {error}") from None
