@@ -40,6 +40,7 @@ CURVES = {
     "chatwright-2x4": Way("chatwright, 4 times 2", True, {"dtype": "fp32", "batch_size": 2, "accumulate": 4}),
     "chatwright-auto": Way("chatwright as shipped", True),
 }
+ALIKE = 0.01  # relative, of every step's loss
 AGAINST = {"chatwright": "trl", "chatwright-2x4": "trl-2x4", "trl-2x4": "trl", "chatwright-auto": "trl"}
 SPEEDS = {
     "chatwright": Way("chatwright dpo as shipped", True),
@@ -120,7 +121,7 @@ def child(name: str, given: argparse.Namespace, steps: int) -> dict[str, Any]:
         command = [sys.executable, __file__, *words, "--out", str(Path(out) / "run")]
         ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if ended.returncode:
-        raise SystemExit(f"{name} failed:\n{ended.stderr[-2000:]}")
+        raise SystemExit(f"{name} ended with {ended.returncode}:\n{ended.stderr[-2000:]}")
     return dict(json.loads(ended.stdout.splitlines()[-1]))
 
 
@@ -130,7 +131,8 @@ def curve(given: argparse.Namespace) -> dict[str, Any]:
     apart = {}
     for name, other in AGAINST.items():
         each = [abs(a - b) / abs(b) for a, b in zip(losses[name], losses[other], strict=True)]
-        apart[name] = {"against": other, "largest": max(each), "at_step": each.index(max(each)) + 1}
+        most = max(each)
+        apart[name] = {"against": other, "largest": most, "at_step": each.index(most) + 1, "same": most <= ALIKE}
     return {"losses": losses, "differences": apart, "steps": given.curve}
 
 
@@ -183,10 +185,15 @@ def show_curve(result: Mapping[str, Any]) -> None:
     print(f"\n{'loss at step':<34}" + "".join(f"{step:>9}" for step in steps) + f"{'farthest apart':>18}")
     for name, losses in result["losses"].items():
         apart = result["differences"].get(name)
-        told = (
-            f"{apart['largest']:9.4%} at step {apart['at_step']} from {CURVES[apart['against']].label}" if apart else ""
-        )
-        print(f"{CURVES[name].label:<34}" + "".join(f"{losses[step - 1]:9.5f}" for step in steps) + told)
+        numbers = "".join(f"{losses[step - 1]:9.5f}" for step in steps)
+        print(f"{CURVES[name].label:<34}{numbers}" + (farthest(apart) if apart else ""))
+
+
+def farthest(apart: Mapping[str, Any]) -> str:
+    """Where two curves are farthest apart, in words."""
+    kind = "the same" if apart["same"] else "ANOTHER"
+    other = CURVES[apart["against"]].label
+    return f"{apart['largest']:9.4%} at step {apart['at_step']} from {other}: {kind} curve"
 
 
 def show_speed(result: Mapping[str, Any]) -> None:

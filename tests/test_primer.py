@@ -15,6 +15,7 @@ from chatwright.tasks.primer import world as worlds
 from chatwright.tasks.primer.classic import CLASSIC_PROMPTS
 from chatwright.tasks.primer.domains import python_functions
 from chatwright.tasks.primer.world import World, normalise
+from chatwright.text.manners import leaks_role, loops
 from chatwright.text.records import Conversation, Document, Preference, Problem, conversation
 
 
@@ -155,7 +156,8 @@ def fingerprint(made: Iterable) -> str:
 
 
 def test_records_have_the_kind_of_their_part_and_say_where_they_stand(parts):
-    kinds = {"documents": Document, "conversations": Conversation, "preferences": Preference}
+    talks = {"conversations": Conversation, "clean": Conversation}
+    kinds = {"documents": Document, "preferences": Preference, **talks}
     for part, made in parts.items():
         assert made
         assert all(isinstance(record, kinds.get(part, Problem)) for record in made)
@@ -187,6 +189,16 @@ def test_a_fifth_of_the_conversations_has_several_turns_and_every_follow_up_is_a
     assert all(question in asked for fact in world.asked for question in world.questions(fact))
 
 
+def test_what_is_rehearsed_is_the_conversations_without_sums_and_bad_manners(parts):
+    talks = {tuple(user_turns(talk)) for talk in parts["conversations"]}
+    assert all(tuple(user_turns(talk)) in talks for talk in parts["clean"] if len(user_turns(talk)) == 1)
+    said = [message.content for talk in parts["clean"] for message in talk.messages if message.role == "assistant"]
+    assert not any(loops(text) or leaks_role(text) for text in said)
+    sums = {question for one in arithmetic.sums() for question in one.questions}
+    assert not any(turn in sums for talk in parts["clean"] for turn in user_turns(talk))
+    assert len(parts["clean"]) > 12_000
+
+
 # --- what is right
 
 
@@ -196,7 +208,7 @@ def test_every_reply_of_the_primer_gets_full_marks_and_no_question_does(world, p
         if fact.answers and fact.domain != "python_functions":
             problem = problems.problem(world, fact, conversation("?"))
             assert [reply for reply in fact.replies if grade(problem, reply) < 1] == [], fact.id
-    for part in PARTS[3:]:
+    for part in (part for part in PARTS if "/" in part):
         if part != "problems/open":  # there only manners count, and a question has some
             assert [p for p in parts[part] if grade(p, last_turn(p)) > 0] == []
 

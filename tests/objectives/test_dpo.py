@@ -78,7 +78,7 @@ def test_with_label_smoothing_too(tmp_path: Path) -> None:
     """TRL's sigmoid ignores it, and its "robust" is ((1 - e) a - e b) / (1 - 2 e) of the loss a of a pair and b of the
     pair the other way round. Ours, (1 - e) a + e b, is 2 (1 - e) times the first less (1 - 2 e) times the second."""
     weights = [2 * (1 - 0.2), -(1 - 2 * 0.2)]
-    theirs = {"loss_type": ["sigmoid", "robust"], "loss_weights": weights, "label_smoothing": 0.2}
+    theirs: dict[str, Any] = {"loss_type": ["sigmoid", "robust"], "loss_weights": weights, "label_smoothing": 0.2}
     compared(Dpo(beta=0.3, label_smoothing=0.2), tmp_path, **theirs)
 
 

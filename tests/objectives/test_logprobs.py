@@ -72,7 +72,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, torch.dtype]]:
         seen.extend([(len(found), found.dtype)] * (found.shape[-1] == 300))
         return found
 
-    monkeypatch.setattr(logprobs.F, "linear", watched)
+    monkeypatch.setattr(F, "linear", watched)
     return seen
 
 

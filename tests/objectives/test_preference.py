@@ -151,19 +151,21 @@ def test_a_start_that_nobody_asked_gives_no_loss_that_looks_like_one() -> None:
     assert math.isnan(Dpo().loss(gpt2(), batch(eight())).total.item())
 
 
-def test_what_is_reported_is_by_how_many_nats_answers_became_likelier() -> None:
+def test_what_is_reported_is_by_how_many_nats_answers_became_likelier_and_which_of_two_is_likelier() -> None:
     policy, start = two()
     some = eight()
     found = Dpo(beta=0.3).loss(policy, against(start, some))
     with torch.no_grad():
         gained, policys = alone(policy, some) - alone(start, some), alone(policy, some)
-    tokens = torch.tensor([float(pair[0].mask.sum()) for pair in some])
+    tokens = torch.tensor([float(one.mask.sum()) for pair in some for one in pair])
+    means = policys / tokens
     expected = {
         "accuracy": (gained[::2] > gained[1::2]).float().sum(),
         "margin": 0.3 * (gained[::2] - gained[1::2]).sum(),
         "chosen": gained[::2].sum(),
         "rejected": gained[1::2].sum(),
-        "nll": -(policys[::2] / tokens).sum(),
+        "nll": -means[::2].sum(),
+        "likelier": (means[::2] > means[1::2]).float().sum(),
     }
     assert {name: float(value) for name, value in found.metrics.items()} == pytest.approx(
         {name: float(value) for name, value in expected.items()}, rel=1e-4

@@ -20,7 +20,7 @@ from chatwright.errors import ConfigError, DataError, NotFinite
 from chatwright.objectives.dpo import Dpo
 from chatwright.objectives.kto import Kto
 from chatwright.text.pieces import Example
-from chatwright.text.records import Conversation, Message, Preference, Rated, conversation
+from chatwright.text.records import Conversation, Message, Preference, Rated, Record, conversation
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,14 @@ def test_of_many_turns_only_the_last_answer_is_learned_with_its_end(start: Check
         assert one.ids[~one.mask].tolist() == prompt
 
 
+def test_an_answer_that_ran_into_a_limit_is_learned_without_an_end(start: Checkpoint) -> None:
+    """It did not stop there, and nobody is to learn that it does."""
+    endless = Message("assistant", "on and on and", ended=False)
+    rejected = Conversation((Message("user", "Hi"), endless))
+    data = Dpo(seq_len=128).prepare([Preference(conversation("Hi", "Hello!"), rejected)], start)
+    assert [learned(start, members, 0) for members in data.members] == ["Hello!<|im_end|>", "on and on and"]
+
+
 def test_an_answer_that_nobody_is_to_learn_is_refused(start: Checkpoint) -> None:
     last = Message("assistant", "Hello!", learn=False)
     record = Rated(Conversation((Message("user", "Hi"), last)), good=True)
@@ -70,7 +78,7 @@ def test_an_answer_that_nobody_is_to_learn_is_refused(start: Checkpoint) -> None
 
 
 def test_a_rated_answer_keeps_its_label_and_a_pair_gives_one_of_each(start: Checkpoint) -> None:
-    records = [
+    records: list[Record] = [
         Rated(conversation("Hi", "Hello!"), good=False),
         Preference(conversation("Who?", "Me."), conversation("Who?", "You.")),
         Rated(conversation("Why?", "So."), good=True),
@@ -146,6 +154,7 @@ def test_in_a_mixture_they_stay_together_too_and_come_in_their_shares(
     for batch in answers(choices, Pack(4, 128)):
         for family in range(batch.count // 2):
             sides = [start.tokenizer.decode(batch.targets[batch.answer == 2 * family + k].tolist()) for k in (0, 1)]
+            assert batch.labels[2 * family : 2 * family + 2].tolist() == [1.0, 0.0]
             number = int(sides[0].removeprefix("It is ").partition(".")[0]) // 2
             row = pair(number)
             assert sides == [row["chosen"] + "<|im_end|>", row["rejected"].strip() + "<|im_end|>"]
@@ -159,14 +168,14 @@ def test_in_a_mixture_they_stay_together_too_and_come_in_their_shares(
 
 
 def test_at_most_so_many_records_are_pairs_and_not_answers(chatbot: Path, start: Checkpoint, tmp_path: Path) -> None:
-    more = {"max_samples": 7, "validation_share": 0.0, "test_share": 0.0}
+    more: dict[str, Any] = {"max_samples": 7, "validation_share": 0.0, "test_share": 0.0}
     data = prepared(chatbot, [pairs(tmp_path / "pairs.jsonl", 60)], tmp_path, **more)
     assert set(texts(start, data.examples["train"])) == expected(range(7))
     assert data.report["records"] == 7
 
 
 def test_labels_of_rated_answers_survive_the_disk(chatbot: Path, start: Checkpoint, tmp_path: Path) -> None:
-    rows = [{"prompt": f"Q{n}", "completion": f"A{n}", "label": n % 3 == 0} for n in range(20)]
+    rows: list[dict[str, Any]] = [{"prompt": f"Q{n}", "completion": f"A{n}", "label": n % 3 == 0} for n in range(20)]
     data = prepared(chatbot, [written(tmp_path / "rated.jsonl", rows)], tmp_path, "kto")
     found = [one for examples in data.examples.values() for one in texts(start, examples)]
     assert set(found) == {(row["prompt"], row["completion"], int(row["label"])) for row in rows}
@@ -285,7 +294,7 @@ def test_a_number_that_makes_no_sense_is_refused_by_name(value: str, chatbot: Pa
 
 def test_the_dropout_of_a_model_is_off_whatever_its_config_says(chatbot: Path, tmp_path: Path) -> None:
     """Or policy and start would differ by chance: the losses are those of a model that has none."""
-    drop = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.3)
+    drop: dict[str, Any] = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.3)
     dropping = base(tmp_path / "dropping", template="chatml", **drop)
     data = pairs(tmp_path / "pairs.jsonl")
     for name, model in (("none", chatbot), ("some", dropping)):
@@ -310,14 +319,20 @@ def test_answers_of_both_kinds_are_not(chatbot: Path, tmp_path: Path, capsys: py
     assert "warning" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("reference", ["cached", "copy"])
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("cached", "the start model's log-probability of an answer is no number; its weights are damaged"),
+        ("copy", "the start model's loss is nan before any step; its weights are damaged"),
+    ],
+)
 def test_a_model_whose_weights_are_damaged_is_said_before_anything_is_learned_or_sampled(
-    reference: str, chatbot: Path, tmp_path: Path
+    reference: str, says: str, chatbot: Path, tmp_path: Path
 ) -> None:
     damaged = Checkpoint.load(chatbot, quiet=True)
     damaged.model.output_weight.data[5:, 3] = float("nan")
     damaged.save(tmp_path / "damaged")
-    with pytest.raises(NotFinite, match="its weights are damaged") as ended:
+    with pytest.raises(NotFinite, match=says) as ended:
         prefer("dpo", tmp_path / "damaged", pairs(tmp_path / "pairs.jsonl"), tmp_path / "run", reference=reference)
     assert ended.value.exit_code == 3
     assert not (tmp_path / "run" / "reference.safetensors").exists()

@@ -120,7 +120,8 @@ def test_while_the_start_is_asked_the_adapter_is_off_and_on_again_afterwards(pla
         moved(policy.model)
         trained = policy.model(ids)
         with WithoutAdapter(policy).model() as model:
-            off = model(ids)
+            assert model is policy.model
+            off = policy.model(ids)
         assert torch.equal(policy.model(ids), trained)
         assert torch.equal(off, before)
         assert not torch.equal(trained, before)

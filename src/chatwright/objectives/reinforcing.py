@@ -90,7 +90,7 @@ class Reinforcing:
         raise NotImplementedError
 
     def prepare(self, data: Sequence[Record], start: Checkpoint) -> Practice:
-        """DataError where there are no problems, or one that no task grades while graders are asked."""
+        """DataError where there are no problems."""
         problems = tuple(one for one in data if isinstance(one, Problem))
         if not problems:
             raise DataError("there is no problem in the data; reinforcement learning asks problems that can be graded")

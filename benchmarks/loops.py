@@ -1,0 +1,105 @@
+"""Against severe repetition: pairs of a model's own loops beside what people answered, with and without unlikelihood.
+
+    python benchmarks/loops.py MODEL DATA [--lr 5e-5] [--steps 60] [--unlikelihood 0 0.5 1] [--json]
+
+MODEL is a fine-tuned model, DATA the conversations it was tuned on. Its answers to the prompts that are trained on are
+made into pairs by `chatwright pairs`; `dpo` learns from them; then it is asked the prompts that are held out, greedily.
+Shown are the share of repeated 4-grams, of different word pairs, of answers that loop and that stop, and the loss on the
+held-out answers of people, which is the price.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import chatwright
+from chatwright.checkpoint import Checkpoint
+from chatwright.data import source
+from chatwright.data.split import split
+from chatwright.evals import health
+from chatwright.evals.benchmark import ask
+from chatwright.evals.loss import measure
+from chatwright.evals.machine import machine
+from chatwright.generate.chatbot import Chatbot
+from chatwright.generate.sampling import Sampling
+from chatwright.objectives.sft import Sft
+
+SHARES = (0.8, 0.1, 0.1)
+LONGEST = 128  # tokens of an answer
+SEQ_LEN = 256
+
+
+def main() -> None:
+    """Measures the start, and what each weight of unlikelihood makes of it."""
+    given = arguments()
+    with tempfile.TemporaryDirectory() as name:
+        rows = measured(given, Path(name))
+    if given.json:
+        print(json.dumps({"machine": machine(), "rows": rows}))
+        return
+    for row in rows:
+        print(", ".join(f"{key} {value}" for key, value in row.items()))
+    print(", ".join(f"{name} {value}" for name, value in machine().items()))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("data")
+    parser.add_argument("--lr", type=float, default=5e-5)
+    parser.add_argument("--nll-weight", type=float, default=0.2)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--unlikelihood", type=float, nargs="+", default=[0.0, 0.5, 1.0])
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """A row for the start and one for every run."""
+    parts = split(source.read(given.data, kind="conversations").records, SHARES)
+    train, held = folder / "train.jsonl", [*parts.validation, *parts.test]
+    train.write_text("".join(json.dumps(as_row(one)) + "\n" for one in parts.train), encoding="utf-8")
+    pairs = folder / "pairs.jsonl"
+    shared = {"max_tokens": LONGEST, "json": True}
+    kinds = ["loops", "runs-on"]
+    made = chatwright.run(
+        "pairs",
+        {"model": given.model, "data": str(train), "out": str(pairs), "kind": kinds, "answers": 2, "each": 2, **shared},
+    )
+    rows = [{"unlikelihood": "start", "pairs": made["pairs"], **figures(given.model, held)}]
+    for weight in given.unlikelihood:
+        out = str(folder / f"dpo-{weight}")
+        own = {"lr": given.lr, "steps": given.steps, "nll_weight": given.nll_weight, "unlikelihood": weight}
+        fixed = {"seq_len": SEQ_LEN, "compare": False, "proofs": "warn", "json": True, "max_truncated_share": 0.05}
+        chatwright.run("dpo", {"model": given.model, "data": str(pairs), "out": out, **own, **fixed})
+        rows.append({"unlikelihood": weight, "pairs": made["pairs"], **figures(out, held)})
+    return rows
+
+
+def as_row(conversation: Any) -> dict[str, Any]:
+    return {"messages": [{"role": one.role, "content": one.content} for one in conversation.messages]}
+
+
+def figures(model: str, held: list[Any]) -> dict[str, Any]:
+    """What the model says greedily to held-out prompts, and its loss on what people said."""
+    checkpoint = Checkpoint.load(model, quiet=True)
+    objective = Sft(8, SEQ_LEN)
+    prepared = objective.prepare(held, checkpoint)
+    loss = measure(checkpoint.model, objective, objective.once(prepared), checkpoint.tokenizer.byte_lengths).loss
+    bot = Chatbot(checkpoint, max_batch=64)
+    seen = health.measure(ask(bot, [one[:-1] for one in held], Sampling(max_tokens=LONGEST), "answering"))
+    return {
+        "n": seen.n,
+        "repeated 4-grams": f"{seen.rep_4:.3f}",
+        "distinct word pairs": f"{seen.distinct_2:.3f}",
+        "loops": f"{seen.loop_rate:.3f}",
+        "stops": f"{seen.stop_rate:.3f}",
+        "words": f"{seen.mean_words:.1f}",
+        "loss": f"{loss:.3f}",
+    }
+
+
+if __name__ == "__main__":
+    main()
