@@ -130,7 +130,7 @@ def test_the_primer_s_chatbot_is_taken_from_where_it_is_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    place = tmp_path / "cache" / "chatwright" / "primer" / "sft"
+    place = tmp_path / "cache" / "chatwright" / "primer" / "grpo"
     place.mkdir(parents=True)
     (place / "model").symlink_to(model)
     settings = make_verb.Settings.model_validate({"data": "x", "base": "primer", "out": "bot"})

@@ -17,6 +17,7 @@ from chatwright import console
 from chatwright.checkpoint.shape import shape_of
 from chatwright.commands import check, doctor, quickstart
 from chatwright.commands import sft as sft_verb
+from chatwright.commands._road_end import LAST
 from chatwright.commands._training import Data
 from chatwright.data import source
 from chatwright.data.chats import ChatReport
@@ -83,11 +84,11 @@ def base(settings: "Settings") -> str:
     if settings.base != "primer":
         return settings.base
     for place in (HERE, _own_place()):
-        if (place / "sft" / "model" / "config.json").exists():
-            return str(place / "sft")
-    console.note(f"the primer's chatbot is made first, in some five minutes, and kept in {_own_place()}")
+        if (place / LAST / "model" / "config.json").exists():
+            return str(place / LAST)
+    console.note(f"the primer's chatbot is made first, in some eight minutes, and kept in {_own_place()}")
     quickstart.run(quickstart.Settings(out=_own_place(), json=True, proofs="warn"))
-    return str(_own_place() / "sft")
+    return str(_own_place() / LAST)
 
 
 def look(settings: "Settings", model: str) -> dict[str, Any]:
