@@ -226,6 +226,19 @@ def test_answers_that_are_the_same_within_the_window_are_left_out(chatbot: Path,
     assert listed["reason"] == "chosen and rejected are the same answer within the window, so nothing can be preferred"
 
 
+def test_an_answer_that_loses_its_end_at_the_window_is_counted_by_the_proof_of_ends(
+    chatbot: Path, tmp_path: Path
+) -> None:
+    """Only where that was accepted: a model that never sees the end of an answer never stops."""
+    long = [{"prompt": f"Q{n}", "chosen": f"yes {n} " * 40, "rejected": f"no {n} " * 40} for n in range(4)]
+    data = written(tmp_path / "data.jsonl", [*(pair(n) for n in range(20)), *long])
+    assert "do not fit the window whole" in refused("dpo", chatbot, data, tmp_path / "refused")
+    prefer("dpo", chatbot, data, tmp_path / "run", guards_prompts=0, max_truncated_share=0.2)
+    proofs = json.loads((tmp_path / "run" / "proofs.json").read_text())["proofs"]
+    (ends,) = (proof for proof in proofs if proof["name"] == "stop")
+    assert ends["figures"]["truncated_rows"] == 4
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no answer": ({"prompt": "Hi", "chosen": "", "rejected": "Go."}, r"message 2 \(assistant\) is empty"),
     "no other answer": ({"prompt": "Hi", "chosen": "Hello!", "rejected": " "}, r"message 2 \(assistant\) is empty"),

@@ -1,6 +1,8 @@
 """Law 9 over preferences: a run that was interrupted ends as the undisturbed one does, bit for bit, and as watchfully."""
 
+import math
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +91,32 @@ def test_interrupted_at_any_step_no_look_is_lost_and_none_is_taken_twice(run: Ru
         assert weights(tmp_path / f"cut-{at}") == weights(tmp_path / "whole")
 
 
+def test_from_a_checkpoint_whose_look_was_taken_it_is_not_taken_again(run: Run, tmp_path: Path) -> None:
+    """As after a kill: the newest whole checkpoint is some steps back."""
+    kind, given = "dpo, the start computed before", {"steps": 4, "eval_every": 2, "save_every": 2, "keep": 5}
+    run("whole", kind, **given)
+    with signalled_after(3), pytest.raises(Interrupted):
+        run("cut", kind, **given)
+    shutil.rmtree(tmp_path / "cut" / "checkpoints" / "step-000003")
+    run("cut", kind, resume=True, **given)
+    assert measured(tmp_path / "cut") == measured(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("steps", "said"), [(2, 1), (5, 0)], ids=["before it was said", "after"])
+def test_an_alarm_is_said_once_in_a_run_however_often_that_is_resumed(
+    steps: int, said: int, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each look is held against the start, which was looked at before the interruption."""
+    kind, alarm = "dpo, the start computed before", "warning: chosen answers became less likely"
+    given = {"lr": 0.3, "validation_share": 0.45, "test_share": 0.45, "data": pairs(tmp_path / "pairs.jsonl", 60)}
+    with signalled_after(steps), pytest.raises(Interrupted):
+        run("run", kind, **given)
+    assert capsys.readouterr().err.count(alarm) == 1 - said
+    resumed = run("run", kind, resume=True, **given)
+    assert capsys.readouterr().err.count(alarm) == said
+    assert any("chosen answers became less likely" in one for one in resumed["alarms"])
+
+
 def test_numbers_of_the_start_that_got_lost_are_computed_from_the_start_again(run: Run, tmp_path: Path) -> None:
     """Not from what is trained by now."""
     kind = "dpo, the start computed before"
@@ -110,6 +138,7 @@ def test_a_finished_run_gives_its_result_again_alarms_included(run: Run, tmp_pat
     for name in ("panel", "alarms", "steps", "loss_before"):
         assert second[name] == first[name], name
     assert second["losses"]["validation"]["metrics"] == first["losses"]["validation"]["metrics"]
+    assert math.isnan(second["losses"]["validation"]["perplexity"])  # of a pair there is none, in JSON nor in Python
     assert weights(tmp_path / "run") == before
 
 

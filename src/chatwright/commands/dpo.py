@@ -12,13 +12,8 @@ EXAMPLES = (
     "chatwright dpo runs/sft --data HuggingFaceH4/ultrafeedback_binarized#5000 --lora.rank 8 --out runs/dpo",
     "chatwright dpo runs/sft --data loops.jsonl --nll-weight 0.2 --unlikelihood 0.5 --out runs/fewer-loops",
 )
-OWN = {
-    "beta",
-    "label_smoothing",
-    "length_normalised",
-    "nll_weight",
-    "unlikelihood",
-}  # settings that the objective has under the same names
+# settings that the objective has under the same names
+OWN = {"beta", "label_smoothing", "length_normalised", "nll_weight", "unlikelihood"}
 
 
 class Settings(PreferenceSettings):

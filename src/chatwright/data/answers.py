@@ -18,7 +18,8 @@ from chatwright.data.loader import WIDTHS, Batch, Pack, Shifted, best_fit, check
 from chatwright.models.attention import Attend
 from chatwright.text.pieces import Example
 
-ROW = 512  # tokens that a row is filled up to where families are shorter: wider rows only make attention dearer
+ROW = 512  # tokens of the widest row where families are shorter
+PLACE = 2000  # a place in a row costs as much as looking back so many tokens does (GPT-2 124M on a CPU)
 NONE = np.iinfo(np.int64).min  # the parent of what goes on from nothing
 
 
@@ -154,12 +155,28 @@ def laid_out(
     size = len(families[0])
     groups = [group for number, members in enumerate(families) for group in _groups(members, number * size, read)]
     lengths = np.array([group.length for group in groups])
-    rows = best_fit(lengths, np.arange(len(groups)), max(int(lengths.max()), ROW))
-    fullest = max(sum(int(lengths[one]) for one in row) for row in rows)
-    canvas = _Canvas.blank(len(rows), fullest + -fullest % WIDTHS)
+    rows, width = _rows(lengths)
+    canvas = _Canvas.blank(len(rows), width)
     for place, row in enumerate(rows):
         canvas.fill(place, [groups[one] for one in row])
     return Answers(**canvas.batch(), cursor=cursor, labels=labels, reference=reference, family=size)
+
+
+def _rows(lengths: NDArray[np.int64]) -> tuple[Sequence[Sequence[int]], int]:
+    """Which groups share a row, and how wide rows are: of all widths up to ROW, the one that is computed soonest.
+
+    Few wide rows leave more room empty than many narrow ones; what a place costs grows with the width, by attention.
+    """
+    longest = int(lengths.max())
+    least = longest + -longest % WIDTHS
+    found = []
+    for room in range(least, max(least, ROW) + 1, WIDTHS):
+        rows = best_fit(lengths, np.arange(len(lengths)), room)
+        fullest = max(sum(int(lengths[one]) for one in row) for row in rows)
+        width = fullest + -fullest % WIDTHS
+        found.append((len(rows) * width * (PLACE + width), width, rows))
+    _, width, rows = min(found, key=lambda one: one[:2])
+    return rows, width
 
 
 @dataclass(frozen=True)
