@@ -69,6 +69,8 @@ def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         {"model": given.model, "data": str(train), "out": str(pairs), "kind": kinds, "answers": 2, "each": 2, **shared},
     )
     rows = [{"unlikelihood": "start", "pairs": made["pairs"], **figures(given.model, held)}]
+    if not made["pairs"]:  # a model without faults has nothing to unlearn
+        return rows
     for weight in given.unlikelihood:
         out = str(folder / f"dpo-{weight}")
         own = {"lr": given.lr, "steps": given.steps, "nll_weight": given.nll_weight, "unlikelihood": weight}
