@@ -92,15 +92,14 @@ def fit_record(record: Record, tokenizer: Tokenizer, template: ChatTemplate, seq
     match record:
         case Document():
             return [fit_document(record, tokenizer)]
-        case Conversation():
-            conversations = [record]
         case Preference():
-            conversations = [record.chosen, record.rejected]
+            return [fit_answer(one, tokenizer, template, seq_len) for one in (record.chosen, record.rejected)]
         case Rated():
-            conversations = [record.conversation]
+            return [fit_answer(record.conversation, tokenizer, template, seq_len)]
+        case Conversation():
+            return [fit(record, tokenizer, template, seq_len)]
         case Problem():
-            conversations = [record.prompt]
-    return [fit(conversation, tokenizer, template, seq_len) for conversation in conversations]
+            return [fit(record.prompt, tokenizer, template, seq_len)]
 
 
 def _needed(example: Example, conversation: Conversation) -> int:

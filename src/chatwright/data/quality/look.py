@@ -25,7 +25,7 @@ from chatwright.text.records import Document, Problem, Record
 
 SAMPLE, LOST = 200, 50  # records that are kept to look at: of all, and of those that lost text at the window
 BAD_ROW, LEFT_OUT = "bad_row", "left_out"  # in place of a filter: cannot be used at all; a setting leaves it out
-LOSSES = (Fit.TURNS_DROPPED, Fit.ANSWER_CUT)
+LOSSES = (Fit.TURNS_DROPPED, Fit.ANSWER_CUT, Fit.PART_CUT)
 
 
 @dataclass(frozen=True)
