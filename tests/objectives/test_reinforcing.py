@@ -104,6 +104,15 @@ def test_an_adapter_is_trained_while_its_base_is_the_start(verb: str, place: Pat
     assert Checkpoint.load(tmp_path / "run", quiet=True).adapter is not None
 
 
+def test_a_models_own_dropout_is_off_while_it_learns(place: Path, tmp_path: Path) -> None:
+    """Else the first update of a round would see other probabilities than those that the answers were given with."""
+    base(tmp_path / "model", template="chatml", resid_pdrop=0.5, embd_pdrop=0.5)
+    run("ppo", place, tmp_path / "run", model=str(tmp_path / "model"), updates=2, beta=0.05)
+    steps = [row for row in plots.read_metrics(tmp_path / "run" / "metrics.jsonl") if row["split"] == "train"]
+    assert [row["clipped"] for row in steps[::2]] == [0.0, 0.0]
+    assert steps[0]["kl"] == pytest.approx(0, abs=1e-5)
+
+
 def test_a_task_is_practised_and_its_question_sets_are_held_out(place: Path, tmp_path: Path) -> None:
     with suppress(DataError):  # whether a model that knows nothing is right now and then is luck
         run("grpo", place, tmp_path / "run", task="arithmetic", steps=1)

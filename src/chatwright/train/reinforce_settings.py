@@ -16,12 +16,17 @@ class ReinforceSettings(TuneSettings):
         default=[],
         description="in place of a task: files, folders or hub datasets of problems, part of which is held out",
     )
-    steps: int | None = Field(default=100, ge=1, description="optimizer steps")
+    steps: int | None = Field(default=300, ge=1, description="optimizer steps")
     batch_size: int = Field(default=16, ge=1, description="prompts of a round")
     group: int = Field(default=8, ge=1, description="answers to each prompt")
     max_tokens: int = Field(default=48, ge=1, description="longest answer, in tokens")
     temperature: float = Field(default=1.0, gt=0, le=100, description="of the answers that are learned from")
-    lr: float = Field(default=1e-4, gt=0, allow_inf_nan=False, description="highest learning rate")
+    lr: float = Field(
+        default=2e-4,
+        gt=0,
+        allow_inf_nan=False,
+        description="highest learning rate; lower for more than some million weights",
+    )
     beta: float = Field(default=0.0, ge=0, description="how dear it is to leave the start model; 0 does not ask it")
     clip: float = Field(
         default=0.2, gt=0, lt=1, description="how far the probability of a token may fall in a round, as a share"
