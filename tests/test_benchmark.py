@@ -10,6 +10,7 @@ from tiny_models import tiny_checkpoint
 from chatwright import commands, registry
 from chatwright.errors import ConfigError, DataError
 from chatwright.evals import benchmark
+from chatwright.generate.engine import Completion
 from chatwright.text.records import Problem, Source, conversation
 
 ASKED = Problem(
@@ -92,3 +93,12 @@ def test_eval_asks_a_task_by_its_name_and_grades_the_problems_of_a_file(tmp_path
     scores = found["stages"][0]["evaluation"]["scores"]
     assert set(scores) == {"arithmetic", "phrasings", "unseen_phrasings", "never_asked", "formats", str(exam)}
     assert {score["n"] for score in scores.values()} == {2}
+
+
+def test_an_answer_that_had_to_be_ended_is_wrong_where_only_whole_ones_are_right() -> None:
+    """What it says is the same; only why it ended differs, and only graders that ask for it care."""
+    manners = Problem(conversation("Tell me about France."), "manners", {})
+    number = Problem(conversation("What is 1 + 1?"), "number", {"value": 2})
+    for finish, grade in (("stop", 1.0), ("length", 0.0), ("context", 0.0)):
+        assert benchmark.grade_answer(manners, Completion((1,), "It is a country.", finish)) == grade  # type: ignore[arg-type]
+        assert benchmark.grade_answer(number, Completion((1,), "1 + 1 = 2", finish)) == 1.0  # type: ignore[arg-type]

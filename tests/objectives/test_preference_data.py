@@ -13,9 +13,11 @@ from tuned_runs import base
 from chatwright import config, registry
 from chatwright.checkpoint import Checkpoint
 from chatwright.commands import _training as training
+from chatwright.data import lessons
 from chatwright.data.answers import answers
 from chatwright.data.examples import Examples
 from chatwright.data.loader import Pack
+from chatwright.data.truncate import fit_record
 from chatwright.errors import ConfigError, DataError, NotFinite
 from chatwright.objectives.dpo import Dpo
 from chatwright.objectives.kto import Kto
@@ -60,6 +62,19 @@ def test_of_many_turns_only_the_last_answer_is_learned_with_its_end(start: Check
     prompt = start.render(record.chosen[:-1], reply=True).ids
     for one in (chosen, rejected):
         assert one.ids[~one.mask].tolist() == prompt
+
+
+def test_what_check_shows_of_a_pair_is_what_training_learns_of_it(start: Checkpoint) -> None:
+    """For pairs and for rated answers, of several turns and of an answer that did not end."""
+    before = (Message("user", "Hi"), Message("assistant", "Hello!"), Message("user", "How are you?"))
+    sides = [
+        Conversation((*before, Message("assistant", text, ended=ended)))
+        for text, ended in (("Well.", True), ("Go go go", False))
+    ]
+    text = lessons.Text(start.tokenizer, start.template)
+    for record, rule in ((Preference(*sides), lessons.preferences), (Rated(sides[0], True), lessons.rated)):
+        shown = fit_record(record, start.tokenizer, start.template, 129)
+        assert [one.example for one in shown] == [one.example for one in rule(record, text, 128)]
 
 
 def test_an_answer_that_ran_into_a_limit_is_learned_without_an_end(start: Checkpoint) -> None:

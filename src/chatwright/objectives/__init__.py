@@ -1,3 +1,3 @@
 """What the model learns: one file an objective, named as the verb that runs it."""
 
-SHARED = ("protocol", "logprobs", "preference", "reference", "reinforcing", "rollouts", "unlikelihood")
+SHARED = ("protocol", "logprobs", "answering", "preference", "reference", "reinforcing", "rollouts", "unlikelihood")

@@ -3,24 +3,20 @@
 A file of the family says what the loss of a pair is. Shapes: n pairs; all log-probabilities in nats.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from chatwright.checkpoint import Checkpoint
-from chatwright.data import lessons
-from chatwright.data.answers import Answers, Choices, answers, once
+from chatwright.data.answers import Answers, Choices
 from chatwright.data.examples import Examples
-from chatwright.data.loader import Pack
 from chatwright.models.protocol import LanguageModel
+from chatwright.objectives.answering import Answering
 from chatwright.objectives.logprobs import AnswerLogprobs, answer_logprobs
 from chatwright.objectives.protocol import Loss, Unit
 from chatwright.objectives.reference import Reference, start_logprobs
 from chatwright.objectives.unlikelihood import unlikelihood
-from chatwright.text.records import Record
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Preferring:
+class Preferring(Answering):
     """The base of the objectives over pairs; dropout is off in all of them, or policy and start would differ by chance.
 
     `nll_weight` adds the chosen answer's mean loss a token (Pang et al., 2024, Iterative RPO, eq. 1), which holds on to
@@ -65,9 +61,6 @@ class Preferring:
     unit: ClassVar[Unit] = "pair"
     needs_start: ClassVar[bool] = True  # whether the loss asks the start model
 
-    batch_size: int = 8
-    seq_len: int = 512
-    seed: int = 0
     beta: float = 0.1
     nll_weight: float = 0.0
     unlikelihood: float = 0.0
@@ -91,26 +84,9 @@ class Preferring:
         """Whether anything is added to the pair's own loss."""
         return bool(self.nll_weight or self.unlikelihood)
 
-    def prepare(self, data: Sequence[Record], start: Checkpoint) -> Choices:
-        """DataError where nothing can be preferred."""
-        text = lessons.Text(start.tokenizer, start.template)
-        found = list(lessons.labelled(data, lessons.RULES[self.rule], text, self.seq_len))
-        return self.of(Examples.of(one for one, _ in found).labelled([label for _, label in found]))
-
     def of(self, examples: Examples) -> Choices:
         """Examples two by two, the chosen answer first."""
         return Choices.of(examples, 2)
-
-    def batches(
-        self, data: Choices, policy: Checkpoint, start: Checkpoint, cursor: dict[str, Any] | None = None
-    ) -> Iterator[Answers]:
-        yield from answers(data, self._pack, cursor=cursor)
-
-    def once(self, data: Choices, at_most: int | None = None) -> Iterator[Answers]:
-        yield from once(data, self._pack, at_most)
-
-    def steps_per_epoch(self, data: Choices) -> int:
-        return -(-len(data) // self.batch_size)
 
     def loss(self, model: LanguageModel, batch: Answers) -> Loss:
         start = batch.reference
@@ -144,7 +120,3 @@ class Preferring:
             "nll": (-chosen_mean).sum(),
             "likelier": (chosen_mean > rejected_mean).float().sum(),
         }
-
-    @property
-    def _pack(self) -> Pack:
-        return Pack(self.batch_size, self.seq_len, self.seed)

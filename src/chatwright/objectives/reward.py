@@ -4,26 +4,22 @@ By the Bradley-Terry model, the sigmoid of the difference of two scores is how l
 preferred. Shapes: B rows, T tokens, C channels, n answers or pairs.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chatwright.checkpoint import Checkpoint
-from chatwright.data import lessons
-from chatwright.data.answers import Answers, Choices, answers, once
+from chatwright.data.answers import Answers, Choices
 from chatwright.data.examples import Examples
-from chatwright.data.loader import Pack
 from chatwright.models.protocol import LanguageModel
+from chatwright.objectives.answering import Answering
 from chatwright.objectives.protocol import Loss, Unit
-from chatwright.text.records import Record
 
 
 @dataclass(frozen=True)
-class Reward:
+class Reward(Answering):
     """`centre` weighs the square of what both scores add up to (Eisenstein et al., 2023): it keeps them around zero, which
     differences alone leave open.
     """
@@ -31,9 +27,6 @@ class Reward:
     rule: ClassVar[str] = "compared"
     unit: ClassVar[Unit] = "pair"
 
-    batch_size: int = 8
-    seq_len: int = 512
-    seed: int = 0
     centre: float = 0.0
 
     @property
@@ -41,26 +34,9 @@ class Reward:
         """No formula says it: the head is drawn at random, so that what lies before it learns from the first step on."""
         return None
 
-    def prepare(self, data: Sequence[Record], start: Checkpoint) -> Choices:
-        """DataError where nothing can be preferred."""
-        text = lessons.Text(start.tokenizer, start.template)
-        found = list(lessons.labelled(data, lessons.RULES[self.rule], text, self.seq_len))
-        return self.of(Examples.of(one for one, _ in found).labelled([label for _, label in found]))
-
     def of(self, examples: Examples) -> Choices:
         """Examples two by two, the chosen answer first."""
         return replace(Choices.of(examples, 2), scored=True)
-
-    def batches(
-        self, data: Choices, policy: Checkpoint, start: Checkpoint, cursor: dict[str, Any] | None = None
-    ) -> Iterator[Answers]:
-        yield from answers(data, self._pack, cursor=cursor)
-
-    def once(self, data: Choices, at_most: int | None = None) -> Iterator[Answers]:
-        yield from once(data, self._pack, at_most)
-
-    def steps_per_epoch(self, data: Choices) -> int:
-        return -(-len(data) // self.batch_size)
 
     def loss(self, model: LanguageModel, batch: Answers) -> Loss:
         found = scores(model, batch)
@@ -81,10 +57,6 @@ class Reward:
         """(n,) scores of the better and of the worse answer -> (n,) the loss of each pair."""
         each = -F.logsigmoid(chosen - rejected)
         return each + self.centre * (chosen + rejected) ** 2 if self.centre else each
-
-    @property
-    def _pack(self) -> Pack:
-        return Pack(self.batch_size, self.seq_len, self.seed)
 
 
 def scores(model: LanguageModel, batch: Answers) -> Tensor:
