@@ -1,5 +1,6 @@
 """What is rehearsed while something else is practised: added to the loss as its weight says, in an order that resumes."""
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,21 @@ def test_from_any_number_the_same_batches_follow() -> None:
         other = rehearsal()
         for number in range(start, count):
             assert torch.equal(other.batch(number).ids, whole[number])
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_every_step_rehearses_the_next_batch_also_from_a_cursor(updates: int) -> None:
+    start, wanted = policy(), rehearsal()
+    made, _ = objective("grpo", updates=updates, rehearse=0.5, rehearsal=rehearsal())
+    practice = made.prepare(PROBLEMS, start)
+    some = list(islice(made.batches(practice, start, start), 5))
+    for number, batch in enumerate(some):
+        assert batch.rehearsed is not None
+        assert torch.equal(batch.rehearsed.ids, wanted.batch(number).ids)
+    other, _ = objective("grpo", updates=updates, rehearse=0.5, rehearsal=rehearsal())
+    following = next(other.batches(practice, start, start, some[2].cursor))
+    assert following.rehearsed is not None
+    assert torch.equal(following.rehearsed.ids, wanted.batch(3).ids)
 
 
 @pytest.mark.parametrize(("updates", "at"), [(1, 5), (2, 6)])
