@@ -90,7 +90,7 @@ def figures(model: str, held: list[Any]) -> dict[str, Any]:
     objective = Sft(8, SEQ_LEN)
     prepared = objective.prepare(held, checkpoint)
     loss = measure(checkpoint.model, objective, objective.once(prepared), checkpoint.tokenizer.byte_lengths).loss
-    bot = Chatbot(checkpoint, max_batch=64)
+    bot = Chatbot(checkpoint)
     seen = health.measure(ask(bot, [one[:-1] for one in held], Sampling(max_tokens=LONGEST), "answering"))
     return {
         "n": seen.n,

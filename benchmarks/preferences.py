@@ -21,6 +21,7 @@ from chatwright.checkpoint import Checkpoint
 from chatwright.evals import benchmark, faults
 from chatwright.evals.compare import Evaluation, Examination, evaluate
 from chatwright.evals.machine import machine
+from chatwright.generate.capacity import Capacity
 from chatwright.generate.chatbot import Chatbot
 from chatwright.generate.sampling import Sampling
 
@@ -80,7 +81,7 @@ def examined(model: str) -> Evaluation:
     }
     wanted = {name: sets[name] for name in (*SETS, "open")}
     asked = Examination((), Sampling(max_tokens=72), wanted, benchmark.ways("primer"))
-    return evaluate(model, Chatbot(Checkpoint.load(model, quiet=True), max_batch=128), asked)
+    return evaluate(model, Chatbot(Checkpoint.load(model, quiet=True), capacity=Capacity(max_batch=128)), asked)
 
 
 def figures(one: Evaluation) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from byte_tokenizer import ByteTokenizer
 from torch import Tensor, nn
 
 from chatwright.checkpoint import Checkpoint
+from chatwright.generate.capacity import Capacity
 from chatwright.generate.chatbot import Chatbot
 from chatwright.models.attention import Attend
 from chatwright.models.cache import KVCache
@@ -72,7 +73,8 @@ def scripted_chatbot(*replies: str, template: str = "chatml", window: int = 512,
     end = layout.stop_ids(tokenizer)[0]
     scripts = [tokenizer.encode(reply) for reply in replies]
     model: Any = ScriptedModel(scripts, tokenizer.vocab_size, end, window=window, pause=pause)
-    return Chatbot(Checkpoint(model, tokenizer, layout), device="cpu")
+    capacity = Capacity(max_batch=1)  # a script is for one sequence at a time
+    return Chatbot(Checkpoint(model, tokenizer, layout), device="cpu", capacity=capacity)
 
 
 def bigram_folder(

@@ -10,7 +10,7 @@ from tiny_models import tiny_checkpoint
 from chatwright import commands, registry
 from chatwright.errors import ConfigError, DataError
 from chatwright.evals import benchmark
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.text.records import Problem, Source, conversation
 
 ASKED = Problem(

@@ -12,7 +12,9 @@ from scripted_model import ScriptedModel
 from tiny_models import random_ids, theirs, tiny_model, tiny_tokenizer
 
 from chatwright.errors import ConfigError
-from chatwright.generate.engine import Completion, Engine
+from chatwright.generate.capacity import Capacity
+from chatwright.generate.completion import Completion
+from chatwright.generate.engine import Engine
 from chatwright.generate.sampling import Sampling
 from chatwright.models.gpt2 import GPT2
 from chatwright.text.streaming import ByteStream
@@ -53,10 +55,12 @@ def stream(pieces: Sequence[bytes], *, window: int = 400, **chosen: Any) -> tupl
             return shown, piece.completion
 
 
-def tiny_engine(stop_ids: Sequence[int] = (), max_batch: int = 64, **changes: Any) -> Engine:
+def tiny_engine(
+    stop_ids: Sequence[int] = (), max_batch: int = 64, capacity: dict[str, Any] | None = None, **changes: Any
+) -> Engine:
     tokenizer = tiny_tokenizer()
     model = tiny_model(vocab_size=tokenizer.vocab_size, **changes)
-    return Engine(model, tokenizer, stop_ids, max_batch=max_batch)
+    return Engine(model, tokenizer, stop_ids, Capacity(max_batch=max_batch, **(capacity or {})))
 
 
 def drain(engine: Engine) -> dict[int, Completion]:
@@ -269,6 +273,210 @@ def test_sequences_with_the_same_prompt_read_it_once_and_say_what_they_say_alone
     assert counted.read == (3 * 17 if max_batch == 64 else 2 * 9)
     done = drain(engine)
     assert [done[number] for number in numbers] == alone
+
+
+# ---- reading
+
+
+WAYS = [Sampling(max_tokens=12), Sampling(max_tokens=12, temperature=1.0, seed=5)]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 32, 100])
+@pytest.mark.parametrize("way", WAYS, ids=["greedy", "seeded"])
+def test_a_prompt_that_is_read_in_chunks_is_answered_as_one_that_is_read_whole(chunk: int, way: Sampling) -> None:
+    prompts = [random_ids(n, vocab_size=256, seed=n).tolist() for n in (3, 90, 41, 41, 64, 8)]
+    whole = tiny_engine(n_positions=128).generate(prompts, way)
+    assert tiny_engine(n_positions=128, capacity={"chunk": chunk}).generate(prompts, way) == whole
+
+
+def test_a_running_sequence_gets_a_token_in_every_step_while_a_long_prompt_is_read() -> None:
+    engine = tiny_engine(n_positions=128, capacity={"chunk": 16})
+    engine.model = counted = Counted(engine.model)  # type: ignore[assignment]
+    short = engine.add([65, 66, 67], Sampling(max_tokens=50))
+    engine.step()
+    long = engine.add(random_ids(100, vocab_size=256).tolist(), Sampling(max_tokens=5))
+    steps = 0
+    while True:
+        before = counted.read
+        news = {piece.sequence: piece for piece in engine.step()}
+        steps += 1
+        assert short in news
+        assert counted.read - before <= 16 + 2  # a chunk, and a token of each that runs
+        if long in news:
+            break
+    assert steps == 7  # 100 tokens in chunks of 16
+
+
+def test_the_next_turn_reads_only_what_is_new() -> None:
+    engine = tiny_engine(n_positions=256, capacity={"prefix_tokens": 1024})
+    engine.model = counted = Counted(engine.model)  # type: ignore[assignment]
+    talk = random_ids(70, vocab_size=256).tolist()
+    for _ in range(3):
+        (answer,) = engine.generate([talk], Sampling(max_tokens=20))
+        talk = [*talk, *answer.ids, *random_ids(9, vocab_size=256, seed=len(talk)).tolist()]
+    (fresh,) = tiny_engine(n_positions=256).generate([talk], Sampling(max_tokens=20))
+    before = counted.read
+    (again,) = engine.generate([talk], Sampling(max_tokens=20))
+    assert again.ids == fresh.ids
+    # of all that stands in whole blocks of 32 tokens nothing is read but the newest words, and of the answer all but its end
+    assert again.reused >= len(talk) - 9 - 32
+    assert counted.read - before == len(talk) - again.reused + 19
+    assert fresh.reused == 0
+
+
+def test_a_system_text_that_several_share_is_read_once() -> None:
+    engine = tiny_engine(n_positions=256, capacity={"prefix_tokens": 1024})
+    system = random_ids(128, vocab_size=256).tolist()
+    prompts = [[*system, *random_ids(5 + n, vocab_size=256, seed=n).tolist()] for n in range(6)]
+    engine.generate(prompts[:1], Sampling(max_tokens=4))
+    rest = engine.generate(prompts[1:], Sampling(max_tokens=4))
+    assert {one.reused for one in rest} == {128}
+    fresh = tiny_engine(n_positions=256).generate(prompts[1:], Sampling(max_tokens=4))
+    assert [one.ids for one in rest] == [one.ids for one in fresh]
+
+
+@given(data=st.data(), tokens=st.sampled_from([0, 31, 64, 96, 256]))
+@settings(max_examples=15, deadline=None)
+def test_answers_are_the_same_whatever_is_kept_and_dropped_of_earlier_ones(data: st.DataObject, tokens: int) -> None:
+    engine = tiny_engine(n_positions=160, capacity={"prefix_tokens": tokens})
+    alone = Engine(engine.model, engine.tokenizer, ())
+    stems = [random_ids(96, vocab_size=256, seed=n).tolist() for n in range(2)]
+    cuts = st.tuples(st.integers(0, 1), st.integers(1, 96), st.integers(0, 3))
+    for batch in data.draw(st.lists(st.lists(cuts, min_size=1, max_size=3), min_size=1, max_size=5)):
+        prompts = [[*stems[stem][:length], *([7] * tail)] for stem, length, tail in batch]
+        found = [one.ids for one in engine.generate(prompts, Sampling(max_tokens=6))]
+        assert found == [alone.generate([p], Sampling(max_tokens=6))[0].ids for p in prompts]
+        assert engine.prefixes.used <= tokens
+
+
+def test_the_cache_never_holds_more_than_its_budget_and_everything_is_answered() -> None:
+    engine = tiny_engine(n_positions=128, capacity={"kv_tokens": 300})
+    prompts = [random_ids(n, vocab_size=256, seed=n).tolist() for n in (3, 100, 5, 9, 90, 4, 4, 60)]
+    alone = [tiny_engine(n_positions=128).generate([p], Sampling(max_tokens=25))[0].ids for p in prompts]
+    numbers = [engine.add(prompt, Sampling(max_tokens=25)) for prompt in prompts]
+    done: dict[int, Completion] = {}
+    most = 0
+    while engine.busy:
+        done.update({p.sequence: p.completion for p in engine.step() if p.completion is not None})
+        assert engine.held <= 300
+        most = max(most, engine.running)
+    assert [done[number].ids for number in numbers] == alone
+    assert most >= 2
+    with pytest.raises(ConfigError, match="kv_tokens is 100; it must hold one window of the model, 128 tokens"):
+        tiny_engine(n_positions=128, capacity={"kv_tokens": 100})
+
+
+# ---- company
+
+
+@pytest.mark.parametrize("way", [Sampling(max_tokens=8), Sampling(max_tokens=8, temperature=1.0, seed=3)], ids=str)
+def test_two_hundred_prompts_of_unequal_length_say_the_same_alone_and_among_eight(way: Sampling) -> None:
+    prompts = [random_ids(1 + 7 * n % 61, vocab_size=256, seed=n).tolist() for n in range(200)]
+    together = tiny_engine(max_batch=9, n_positions=128).generate(prompts, way)
+    alone = tiny_engine(n_positions=128)
+    assert [alone.generate([prompt], way)[0].ids for prompt in prompts] == [one.ids for one in together]
+
+
+def lowered(capacity: dict[str, Any] | None = None) -> Engine:
+    engine = tiny_engine(max_batch=9, n_positions=128, capacity=capacity)
+    engine.model.to(torch.bfloat16)  # type: ignore[attr-defined]
+    return engine
+
+
+def test_in_bf16_texts_part_only_where_two_tokens_were_as_good() -> None:
+    prompts = [random_ids(1 + 7 * n % 61, vocab_size=256, seed=n).tolist() for n in range(60)]
+    way = Sampling(max_tokens=12)
+    engine = lowered()
+    parted = 0
+    for prompt, together in zip(prompts, lowered().generate(prompts, way), strict=True):
+        (alone,) = engine.generate([prompt], way)
+        if alone.ids == together.ids:
+            continue
+        parted += 1
+        place = next(i for i, pair in enumerate(zip(alone.ids, together.ids, strict=False)) if len(set(pair)) > 1)
+        logits = engine.model.forward(torch.tensor([[*prompt, *alone.ids[:place]]]))[0, -1].detach().float()
+        gap = abs(float(logits[alone.ids[place]] - logits[together.ids[place]]))
+        assert gap <= 2e-2 * max(1.0, float(logits.abs().max()))
+    assert parted < 20
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["greedy", "seeded"])
+def test_a_deterministic_engine_says_the_same_in_any_company_in_bf16(way: Sampling) -> None:
+    fixed = {"deterministic": True, "chunk": 32}
+    prompts = [random_ids(1 + 11 * n % 97, vocab_size=256, seed=n).tolist() for n in range(40)]
+    together = lowered(fixed).generate(prompts, way)
+    assert [lowered(fixed).generate([prompt], way)[0] for prompt in prompts] == together
+    remembering = lowered({**fixed, "prefix_tokens": 4096})
+    for _ in range(2):  # the second time, most is there already
+        again = remembering.generate(prompts, way)
+        assert [one.ids for one in again] == [one.ids for one in together]
+    assert max(one.reused for one in again) == 64
+
+
+# ---- faults
+
+
+class Poison(Exception):
+    """What breaks."""
+
+
+class Poisoned(Counted):
+    """A model that breaks on one token."""
+
+    def trunk(self, ids: torch.Tensor, **how: Any) -> torch.Tensor:
+        if bool((ids == 255).any()):
+            raise Poison
+        return super().trunk(ids, **how)
+
+
+@pytest.mark.parametrize("place", [0, 1, 5])
+def test_a_sequence_that_breaks_the_model_ends_alone(place: int) -> None:
+    prompts = [random_ids(n, vocab_size=255, seed=n).tolist() for n in (9, 4, 17, 4, 30, 2)]
+    ways = [Sampling(max_tokens=15, temperature=1.0, seed=n, logit_bias=((255, -100.0),)) for n in range(6)]
+    alone = [tiny_engine().generate([prompt], way)[0] for prompt, way in zip(prompts, ways, strict=True)]
+    bad = Sampling(max_tokens=9, logit_bias=((255, 100.0),))  # its first token is the poison, which the next step reads
+    engine = tiny_engine()
+    engine.model = Poisoned(engine.model)  # type: ignore[assignment]
+    numbers = [engine.add(prompt, way) for prompt, way in zip(prompts[:place], ways[:place], strict=True)]
+    first = engine.step() if place else []
+    culprits = [engine.add([1, 2, 3], bad), engine.add([255, 2], Sampling())]
+    numbers += [engine.add(prompt, way) for prompt, way in zip(prompts[place:], ways[place:], strict=True)]
+    done: dict[int, Completion] = {}
+    said = {number: "".join(piece.text for piece in first if piece.sequence == number) for number in numbers}
+    blamed = []
+    while engine.busy:
+        try:
+            news = engine.step()
+        except Poison:
+            blamed.append(engine.recover())
+            continue
+        for piece in news:
+            if piece.sequence in said:
+                said[piece.sequence] += piece.text
+            if piece.completion is not None:
+                done[piece.sequence] = piece.completion
+    assert sorted(one for one in blamed if one is not None) == sorted(culprits)
+    assert [done[number].ids for number in numbers] == [one.ids for one in alone]
+    assert [said[number] for number in numbers] == [one.text for one in alone]
+
+
+def test_log_probabilities_come_with_the_tokens_they_belong_to() -> None:
+    engine = tiny_engine(stop_ids=range(0, 290, 9))
+    engine.add([65, 66, 67], Sampling(max_tokens=20, temperature=1.0, logprobs=2, seed=1))
+    engine.add([65, 66], Sampling(max_tokens=20))
+    told: dict[int, list[Any]] = {1: [], 2: []}
+    done: dict[int, Completion] = {}
+    while engine.busy:
+        for piece in engine.step():
+            told[piece.sequence] += piece.tokens
+            if piece.completion is not None:
+                done[piece.sequence] = piece.completion
+    assert told[2] == []
+    assert tuple(token.id for token in told[1]) == done[1].ids
+    logits = engine.model.forward(torch.tensor([[65, 66, 67, *done[1].ids]]))[0, 2:].detach().log_softmax(-1)
+    for place, token in enumerate(told[1]):
+        assert token.logprob == pytest.approx(float(logits[place, token.id]), abs=1e-4)
+        assert [number for number, _ in token.top] == logits[place].topk(2).indices.tolist()
 
 
 def test_the_token_that_ended_an_answer_is_told() -> None:

@@ -16,7 +16,7 @@ from chatwright.errors import ConfigError, DataError
 from chatwright.evals import benchmark, compare, health, intervals, prompts, proofs
 from chatwright.evals.exported import Exported
 from chatwright.generate.chatbot import Chatbot
-from chatwright.generate.engine import Completion, Finish
+from chatwright.generate.completion import Completion, Finish
 from chatwright.generate.sampling import Sampling
 from chatwright.models import gpt2
 from chatwright.text import template as templates

@@ -7,7 +7,7 @@ import pytest
 from chatwright.evals import informativeness
 from chatwright.evals.benchmark import Row, Score
 from chatwright.evals.compare import Evaluation
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.text.manners import points
 from chatwright.text.records import Problem, conversation
 

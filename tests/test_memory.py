@@ -91,7 +91,6 @@ def test_training_text_said_word_for_word_is_counted_and_its_longest_run_measure
 
 
 def asked(bot: Chatbot, *secrets: str, prompts: int = memory.PROMPTS) -> MemoryReport:
-    bot.engine.max_batch = 1  # a script is for one sequence at a time
     return memory.probe(bot, secrets, HELD_OUT, TRAINED, prompts=prompts)
 
 
@@ -140,7 +139,6 @@ def test_a_begun_answer_is_a_prefix_of_what_was_trained() -> None:
 
 def test_the_number_of_prompts_is_bounded_and_they_are_spread_over_the_data() -> None:
     bot = scripted_chatbot()
-    bot.engine.max_batch = 1
     many = [conversation(f"question {number}?", "yes") for number in range(100)]
     found = memory.probe(bot, (), many, many, prompts=16)
     greedy = [one for one in found.tried if one.way == "greedy"]
@@ -150,7 +148,6 @@ def test_the_number_of_prompts_is_bounded_and_they_are_spread_over_the_data() ->
 
 def test_a_prompt_that_does_not_fit_is_left_out_and_no_prompt_at_all_is_no_proof() -> None:
     bot = scripted_chatbot(window=96)
-    bot.engine.max_batch = 1
     long = [Conversation(conversation("word " * 20, "yes").messages)]
     assert {one.origin for one in memory.probe(bot, (), long, ()).tried} == {"asked"}
     assert memory.proof(memory.probe(bot, (), (), (), prompts=0)).state == "not run"

@@ -12,7 +12,7 @@ from chatwright.commands import _cli, pairs
 from chatwright.data import source
 from chatwright.data.truncate import Fit, fit_answer
 from chatwright.evals.faults import FAULTS, fault
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.tasks.primer import open_ended
 from chatwright.tasks.primer.world import load
 from chatwright.text.manners import leaks_role, loops

@@ -16,7 +16,7 @@ from chatwright.evals.benchmark import Row, Score
 from chatwright.evals.loss import LossReport
 from chatwright.evals.machine import machine
 from chatwright.evals.results import as_json, samples_text
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.generate.sampling import Sampling
 from chatwright.text.records import Message, Problem, conversation
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatwright.errors import ConfigError, NotFinite
-from chatwright.generate.sampling import Sampling, cut, penalise, pick, uniforms
+from chatwright.generate.sampling import Sampling, cut, penalise, pick, told, uniforms, weighed
 
 
 def logits(size: int = 50, seed: int = 0) -> torch.Tensor:
@@ -41,7 +41,7 @@ def ours(scores: torch.Tensor, seen: list[int], chosen: Sampling) -> torch.Tenso
 
 def drawn(scores: torch.Tensor, chosen: Sampling, place: int) -> int:
     """What a row draws that is alone."""
-    return pick(scores[None], [chosen], [[]], [place])[0]
+    return pick(scores[None], [chosen], [[]], [[0] * place])[0]
 
 
 @given(
@@ -86,10 +86,11 @@ def test_draws_follow_the_probabilities() -> None:
         assert abs(found[token] / 2000 - share) < 4 * math.sqrt(share * (1 - share) / 2000)
 
 
-def test_numbers_of_neighbouring_seeds_and_places_are_even_and_have_nothing_in_common() -> None:
-    grid = torch.from_numpy(
-        uniforms([s for s in range(60) for _ in range(60)], [p for _ in range(60) for p in range(60)])
-    )
+@pytest.mark.parametrize("varied", ["seed", "index"])
+def test_numbers_of_neighbouring_seeds_indices_and_places_are_even_and_have_nothing_in_common(varied: str) -> None:
+    rows, fixed = [s for s in range(60) for _ in range(60)], [5] * 3600
+    seeds, indices = (rows, fixed) if varied == "seed" else (fixed, rows)
+    grid = torch.from_numpy(uniforms(seeds, indices, [p for _ in range(60) for p in range(60)]))
     assert 0 <= float(grid.min()) < float(grid.max()) < 1
     assert len(set(grid.tolist())) == 3600
     shares = torch.histc(grid, 10, 0, 1) / 3600
@@ -111,13 +112,14 @@ def test_a_draw_depends_on_the_seed_and_the_place_alone() -> None:
 
 def test_rows_that_are_drawn_together_draw_what_each_draws_alone() -> None:
     kinds: list[dict[str, Any]] = [{}, {"top_k": 5}, {"top_p": 0.8}, {"min_p": 0.1}, {"repetition_penalty": 1.5}]
+    kinds += [{"presence_penalty": 0.5}, {"frequency_penalty": -0.5}, {"logit_bias": ((3, 5.0),)}, {"index": 2}]
     ways = [Sampling(temperature=t, seed=s, **kind) for kind in kinds for t in (0.0, 0.7, 1.5) for s in range(20)]
     scores = torch.stack([logits(seed=row) for row in range(len(ways))])
-    seen, places = [[row % 50, 3] for row in range(len(ways))], [row % 7 for row in range(len(ways))]
-    together = pick(scores, ways, seen, places)
-    assert together == [pick(scores[r : r + 1], [ways[r]], [seen[r]], [places[r]])[0] for r in range(len(ways))]
+    seen, said = [[row % 50, 3] for row in range(len(ways))], [[row % 50] * (row % 7) for row in range(len(ways))]
+    together = pick(scores, ways, seen, said)
+    assert together == [pick(scores[r : r + 1], [ways[r]], [seen[r]], [said[r]])[0] for r in range(len(ways))]
     for row, way in enumerate(ways):
-        left = ours(scores[row], seen[row], way) if way.temperature else scores[row]
+        left = ours(scores[row], seen[row] + said[row], way) if way.temperature else scores[row]
         assert left[together[row]].isfinite()
 
 
@@ -125,7 +127,7 @@ def test_what_was_cut_off_is_never_drawn() -> None:
     scores = torch.zeros(4, 1000)
     scores[:, ::2] = -torch.inf
     for place in range(200):
-        rows = pick(scores, [Sampling(temperature=1.0, seed=row) for row in range(4)], [[]] * 4, [place] * 4)
+        rows = pick(scores, [Sampling(temperature=1.0, seed=row) for row in range(4)], [[]] * 4, [[0] * place] * 4)
         assert all(token % 2 for token in rows)
 
 
@@ -143,9 +145,49 @@ def test_no_token_is_drawn_from_what_are_no_probabilities() -> None:
         drawn(logits() * math.nan, Sampling(temperature=1.0), 0)
 
 
+def test_presence_and_frequency_are_counted_in_the_answer_alone() -> None:
+    way = Sampling(presence_penalty=0.5, frequency_penalty=0.25)
+    assert weighed(torch.zeros(4), way, [0, 1, 1], [2, 3, 2]).tolist() == [0.0, 0.0, -1.0, -0.75]
+    assert weighed(torch.zeros(4), way, [0, 1], []).tolist() == [0.0] * 4
+
+
+def test_a_bias_makes_a_token_certain_or_impossible_and_an_unknown_id_changes_nothing() -> None:
+    scores = logits()
+    likeliest = int(scores.argmax())
+    assert drawn(scores, Sampling(logit_bias=((7, 100.0),)), 0) == 7
+    banned = Sampling(temperature=1.0, logit_bias=((likeliest, -100.0), (999, 100.0)))
+    assert likeliest not in {drawn(scores, banned, place) for place in range(300)}
+
+
+def test_answers_with_one_seed_and_other_indices_are_drawn_apart() -> None:
+    first, second = (
+        [drawn(logits() / 3, Sampling(temperature=1.0, index=index), place) for place in range(40)] for index in (0, 1)
+    )
+    assert first != second
+
+
+def test_what_is_told_are_the_models_own_log_probabilities() -> None:
+    scores = torch.stack([logits(seed=row) for row in range(3)])
+    ways = [Sampling(logprobs=0), Sampling(), Sampling(logprobs=3, temperature=0.5, logit_bias=((5, 100.0),))]
+    chosen = pick(scores, ways, [[]] * 3, [[]] * 3)
+    first, nothing, biased = told(scores, chosen, ways)
+    own = scores.log_softmax(-1)
+    assert (first[0].id, first[0].top, nothing) == (chosen[0], (), ())
+    assert first[0].logprob == pytest.approx(float(own[0].max()))
+    assert (biased[0].id, biased[0].logprob) == (5, pytest.approx(float(own[2, 5])))
+    ids, values = zip(*biased[0].top, strict=True)
+    assert list(ids) == own[2].topk(3).indices.tolist()
+    assert list(values) == pytest.approx(own[2].topk(3).values.tolist())
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("presence_penalty", 2.1),
+        ("frequency_penalty", -2.1),
+        ("logit_bias", ((1, 101.0),)),
+        ("logit_bias", ((-1, 1.0),)),
+        ("logprobs", 21),
         ("max_tokens", 0),
         ("temperature", -0.1),
         ("temperature", math.nan),

@@ -14,7 +14,7 @@ from chatwright.evals import compare, intervals, judging, winrate
 from chatwright.evals.prompts import NO_ANSWER, prompt
 from chatwright.evals.results import plain
 from chatwright.evals.winrate import Agreement, Judge, Judged, win_rate
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.generate.sampling import Sampling
 from chatwright.text.records import Conversation, Message, Preference, Problem, conversation
 

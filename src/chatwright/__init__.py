@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chatwright.errors import ConfigError as ConfigError
     from chatwright.errors import DataError as DataError
     from chatwright.generate.chatbot import Chatbot as Chatbot
-    from chatwright.generate.engine import Completion as Completion
+    from chatwright.generate.completion import Completion as Completion
     from chatwright.generate.sampling import Sampling as Sampling
     from chatwright.text.records import Conversation as Conversation
     from chatwright.text.records import Document as Document
@@ -34,7 +34,7 @@ _HOMES = {
     "Chatbot": "generate.chatbot",
     "ChatwrightError": "errors",
     "Checkpoint": "checkpoint",
-    "Completion": "generate.engine",
+    "Completion": "generate.completion",
     "ConfigError": "errors",
     "Conversation": "text.records",
     "DataError": "errors",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from chatwright.data.examples import Tokens
 from chatwright.evals.rollouts import RolloutLog
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.models.protocol import LanguageModel
 from chatwright.objectives.grpo import Grpo
 from chatwright.objectives.ppo import Ppo, ValueHead

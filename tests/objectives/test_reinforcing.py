@@ -16,7 +16,7 @@ from chatwright.commands import _reinforcing as reinforcing
 from chatwright.errors import ConfigError, DataError
 from chatwright.evals import plots
 from chatwright.generate.chatbot import Chatbot
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.generate.judge import RewardModel
 from chatwright.text.records import Problem, conversation
 

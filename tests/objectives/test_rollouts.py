@@ -16,7 +16,7 @@ from small_runs import policy, weights
 from chatwright.errors import DataError
 from chatwright.evals import rollouts as pages
 from chatwright.evals.rollouts import RolloutLog, Totals
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.objectives.rollouts import Earned, Place, as_tokens
 from chatwright.text.records import Problem, conversation
 from chatwright.train import stage

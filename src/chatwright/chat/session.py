@@ -15,7 +15,7 @@ from chatwright.chat.adapters import Adapters
 from chatwright.data.formats import messages as format_messages
 from chatwright.errors import ChatwrightError, ConfigError, DataError
 from chatwright.generate.chatbot import Chatbot
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.generate.sampling import Sampling
 from chatwright.registry import suggestion
 from chatwright.text.records import Conversation, Message

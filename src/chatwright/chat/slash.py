@@ -10,7 +10,7 @@ from pathlib import Path
 from chatwright.chat.adapters import NONE
 from chatwright.chat.session import SETTINGS, Session
 from chatwright.errors import ConfigError
-from chatwright.generate.engine import Finish
+from chatwright.generate.completion import Finish
 from chatwright.registry import suggestion
 
 FINISHED: dict[Finish, str] = {

@@ -22,7 +22,7 @@ from chatwright.evals.prompts import NO_ANSWER
 from chatwright.evals.prompts import default as default_prompts
 from chatwright.evals.results import Report, plain
 from chatwright.evals.rollouts import RolloutLog, Totals
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.generate.judge import RewardModel
 from chatwright.generate.sampling import Sampling
 from chatwright.models.device import device_of, dtype_of

@@ -18,6 +18,7 @@ from chatwright.evals.plots import read_metrics
 from chatwright.evals.prompts import default as default_prompts
 from chatwright.evals.proofs import Proof
 from chatwright.evals.results import Report, Sheet, Stage
+from chatwright.generate.capacity import Capacity
 from chatwright.generate.chatbot import Chatbot
 from chatwright.generate.sampling import Sampling
 
@@ -39,7 +40,8 @@ def evaluate(settings: "Settings") -> tuple[dict[str, Evaluation], Examination]:
     examination = Examination(tuple(default_prompts()), Sampling(max_tokens=ANSWER), problems, own)
     found = {}
     for name in STAGES:
-        bot = Chatbot(Checkpoint.load(settings.out / name, quiet=True), device=settings.device, max_batch=128)
+        checkpoint = Checkpoint.load(settings.out / name, quiet=True)
+        bot = Chatbot(checkpoint, device=settings.device, capacity=Capacity(max_batch=128))
         found[name] = examine(name, bot, examination)
     return found, examination
 

@@ -17,7 +17,8 @@ from chatwright.commands._sampling import SamplingSettings
 from chatwright.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chatwright.generate.engine import Completion, Engine
+    from chatwright.generate.completion import Completion
+from chatwright.generate.engine import Engine
 
 POSITIONAL = ("model", "text")
 EXAMPLES = (

@@ -23,7 +23,7 @@ from chatwright.text.records import Conversation
 
 if TYPE_CHECKING:
     from chatwright.generate.chatbot import Chatbot
-    from chatwright.generate.engine import Completion
+    from chatwright.generate.completion import Completion
     from chatwright.text.records import Message
 
 POSITIONAL = ("model",)

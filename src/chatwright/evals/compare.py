@@ -22,7 +22,7 @@ from chatwright.text.records import Conversation, Problem
 
 if TYPE_CHECKING:
     from chatwright.generate.chatbot import Chatbot
-    from chatwright.generate.engine import Completion
+    from chatwright.generate.completion import Completion
     from chatwright.generate.sampling import Sampling
 
 

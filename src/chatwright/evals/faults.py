@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from chatwright.text.manners import leaks_role, loops
 
 if TYPE_CHECKING:
-    from chatwright.generate.engine import Completion
+    from chatwright.generate.completion import Completion
 
 # The first that fits is the one that is named.
 FAULTS: dict[str, Callable[[Completion], bool]] = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from chatwright.text.manners import leaks_role, loops, words
 
 if TYPE_CHECKING:
-    from chatwright.generate.engine import Completion
+    from chatwright.generate.completion import Completion
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,21 @@
 """A model one can talk to: conversations in, streamed text out. Every face of the model answers through this."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from chatwright.checkpoint import Checkpoint, LoadIn
 from chatwright.errors import ConfigError
-from chatwright.generate.engine import Completion, Engine, Piece
+from chatwright.generate import prompt as prompts
+from chatwright.generate.capacity import Capacity
+from chatwright.generate.completion import Completion, Piece
+from chatwright.generate.engine import Engine
 from chatwright.generate.sampling import Sampling
 from chatwright.models.device import device_of
 from chatwright.text.records import Conversation, Message
 
 DEFAULT = Sampling()
+TOGETHER = Capacity()
+WINDOWS = 2  # so many conversations as long as the window are remembered by a chatbot that talks with one person
 
 
 class Chatbot:
@@ -21,10 +25,10 @@ class Chatbot:
     `dropped` counts the oldest messages that the newest conversation lost because it did not fit the window.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", max_batch: int = 64) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", capacity: Capacity = TOGETHER) -> None:
         self.checkpoint = checkpoint
         checkpoint.model.to(device_of(device)).eval()
-        self.engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.stop_ids, max_batch=max_batch)
+        self.engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.stop_ids, capacity)
         self.last: Completion | None = None
         self.dropped = 0
         self._arrived: dict[int, list[Piece]] = {}  # news of answers that are being read in turns, by sequence
@@ -33,8 +37,13 @@ class Chatbot:
     def load(
         cls, name: str | Path, *, device: str = "auto", template: str | None = None, load_in: LoadIn | None = None
     ) -> "Chatbot":
-        """From a run folder, a model folder or a hub id; `load_in` holds its matrices in fewer bits."""
-        return cls(Checkpoint.load(name, template=template, load_in=load_in), device=device)
+        """From a run folder, a model folder or a hub id; `load_in` holds its matrices in fewer bits.
+
+        It remembers what it read: the next turn of a conversation reads only what is new.
+        """
+        checkpoint = Checkpoint.load(name, template=template, load_in=load_in)
+        remembered = Capacity(prefix_tokens=WINDOWS * checkpoint.model.config.context_length)
+        return cls(checkpoint, device=device, capacity=remembered)
 
     def switch(self, checkpoint: Checkpoint) -> None:
         """Answers through another adapter of the same model from now on.
@@ -49,7 +58,7 @@ class Chatbot:
             except ConfigError:
                 self.checkpoint.activate()  # one that was just read is the active one already
                 raise
-            engine = Engine(checkpoint.model, checkpoint.tokenizer, stop_ids, max_batch=engine.max_batch)
+            engine = Engine(checkpoint.model, checkpoint.tokenizer, stop_ids, engine.capacity)
         checkpoint.activate()
         checkpoint.model.to(next(checkpoint.model.embedding.parameters()).device).eval()
         self.checkpoint, self.engine = checkpoint, engine
@@ -58,7 +67,7 @@ class Chatbot:
         """The next answer, piece by piece; the pieces joined are `last.text`. Closing the iterator stops the answer."""
         self.last = None
         prompt = self._prompt(conversation, sampling)
-        number = self.engine.add(prompt, self._sampling(sampling))
+        number = self.engine.add(prompt, prompts.with_stops(self.checkpoint, sampling))
         completion: Completion | None = None
         try:
             while completion is None:
@@ -77,29 +86,13 @@ class Chatbot:
         """The next answers of many conversations, decoded together, all in one way or each in its own."""
         ways = [sampling] * len(conversations) if isinstance(sampling, Sampling) else sampling
         asked = zip(conversations, ways, strict=True)
-        prompts = [(self._prompt(conversation, way), self._sampling(way)) for conversation, way in asked]
-        numbers = [self.engine.add(prompt, way) for prompt, way in prompts]
+        ready = [(self._prompt(one, way), prompts.with_stops(self.checkpoint, way)) for one, way in asked]
+        numbers = [self.engine.add(prompt, way) for prompt, way in ready]
         return [self._completion(number) for number in numbers]
 
     def fit(self, conversation: Conversation, reserve: int) -> tuple[Conversation, int]:
-        """The conversation without its oldest exchanges, so that `reserve` tokens of answer fit too; and how many
-        messages were dropped. The system message and the newest user turn stay. ConfigError when those do not fit."""
-        window = self.checkpoint.model.config.context_length
-        system = [m for m in conversation.messages[:1] if m.role == "system"]
-        turns = list(conversation.messages[len(system) :])
-        dropped = 0
-        while True:
-            kept = Conversation((*system, *turns), conversation.source)
-            length = len(self.checkpoint.render(kept, reply=True).ids)
-            if length + min(reserve, window // 4) <= window:
-                return kept, dropped
-            later = next((i for i, m in enumerate(turns) if i > 0 and m.role == "user"), None)
-            if later is None:
-                raise ConfigError(
-                    f"the message has {length} tokens with its frame, but the model's window is {window}; shorten it"
-                )
-            dropped += later
-            turns = turns[later:]
+        """The conversation without what no longer fits the window, and how many messages that are: `prompt.fit`."""
+        return prompts.fit(self.checkpoint, conversation, reserve)
 
     def _news(self, number: int) -> list[Piece]:
         """What has happened to one sequence since it was last asked for; the engine steps until there is something."""
@@ -117,10 +110,4 @@ class Chatbot:
         if isinstance(conversation, str):
             conversation = Conversation((Message("user", conversation),))
         kept, self.dropped = self.fit(conversation, sampling.max_tokens)
-        return self.checkpoint.render(kept, reply=True).ids
-
-    def _sampling(self, sampling: Sampling) -> Sampling:
-        """A base model knows no end of turn; the next speaker's label stops it, and is counted apart."""
-        if self.checkpoint.own_template:
-            return sampling
-        return replace(sampling, stop=(*sampling.stop, *self.checkpoint.template.stop_strings()))
+        return prompts.prompt_ids(self.checkpoint, kept)

@@ -46,17 +46,18 @@ class KVCache:
         rows = slice(first_row, first_row + count)
         return self.keys[layer][rows, :, :length], self.values[layer][rows, :, :length]
 
-    def spread(self, first_row: int, places: Tensor) -> None:
-        """Row first_row + i takes over what row first_row + places[i] held, for all i at once."""
-        rows, used = slice(first_row, first_row + len(places)), int(self.lengths[first_row + places].max())
+    def gather(self, sources: Tensor, first_row: int) -> None:
+        """Row first_row + i takes over what row sources[i] held before, for all i at once."""
+        rows, used = slice(first_row, first_row + len(sources)), int(self.lengths[sources].max())
         for store in (*self.keys, *self.values):
-            store[rows, :, :used] = store[first_row + places.to(store.device), :, :used]
-        self.lengths[rows] = self.lengths[first_row + places]
+            store[rows, :, :used] = store[sources.to(store.device), :, :used]
+        self.lengths[rows] = self.lengths[sources]
 
     def copy_from(self, old: "KVCache", rows: int) -> None:
-        """Takes over the first `rows` sequences of a smaller cache."""
+        """Takes over the first `rows` sequences of another cache that has room for them."""
+        used = int(old.lengths[:rows].max()) if rows else 0
         for new, former in zip((*self.keys, *self.values), (*old.keys, *old.values), strict=True):
-            new[:rows, :, : old.room] = former[:rows]
+            new[:rows, :, :used] = former[:rows, :, :used]
         self.lengths[:rows] = old.lengths[:rows]
 
     def move(self, source: int, target: int) -> None:

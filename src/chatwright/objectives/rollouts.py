@@ -20,8 +20,9 @@ from chatwright.data.answers import Answers, laid_out
 from chatwright.data.examples import Examples, Tokens
 from chatwright.data.loader import Batch, Pack, batches_per_epoch, pack
 from chatwright.errors import DataError
+from chatwright.generate.capacity import Capacity
 from chatwright.generate.chatbot import Chatbot
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.generate.sampling import Sampling
 from chatwright.text.records import Problem
 
@@ -119,7 +120,7 @@ class Asking:
         ]
         with evaluating(policy):
             # a new engine, so that no round's arithmetic depends on the cache of the one before
-            bot = Chatbot(policy, device=str(device_of(policy)), max_batch=min(count, MOST_TOGETHER))
+            bot = Chatbot(policy, device=str(device_of(policy)), capacity=Capacity(max_batch=min(count, MOST_TOGETHER)))
             fitted = [bot.fit(problem.prompt, self.max_tokens)[0] for problem in problems]
             completions = bot.replies([one for one in fitted for _ in range(self.group)], ways)
         return completions, [policy.render(one, reply=True).ids for one in fitted]

@@ -20,7 +20,7 @@ from chatwright.evals import guards, health
 from chatwright.evals.guards import Alarm, Reading
 from chatwright.evals.loss import LossReport
 from chatwright.generate.chatbot import Chatbot
-from chatwright.generate.engine import Completion
+from chatwright.generate.completion import Completion
 from chatwright.generate.sampling import Sampling
 from chatwright.objectives.logprobs import answer_logprobs
 from chatwright.objectives.reference import Reference, start_logprobs
