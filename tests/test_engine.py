@@ -1,6 +1,7 @@
 """The engine: what it streams is what it says, stop strings are never shown, and company changes no sequence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from chatwright.generate.capacity import Capacity
 from chatwright.generate.completion import Completion
 from chatwright.generate.engine import Engine
 from chatwright.generate.sampling import Sampling
+from chatwright.generate.speculation import LookUp
 from chatwright.models.gpt2 import GPT2
 from chatwright.text.streaming import ByteStream
 
@@ -249,13 +251,14 @@ class Counted:
     """A model that counts the tokens it reads."""
 
     def __init__(self, model: Any) -> None:
-        self.model, self.read = model, 0
+        self.model, self.read, self.passes = model, 0, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
     def trunk(self, ids: torch.Tensor, **how: Any) -> torch.Tensor:
         self.read += ids.numel()
+        self.passes += 1
         found: torch.Tensor = self.model.trunk(ids, **how)
         return found
 
@@ -411,6 +414,34 @@ def test_a_deterministic_engine_says_the_same_in_any_company_in_bf16(way: Sampli
         again = remembering.generate(prompts, way)
         assert [one.ids for one in again] == [one.ids for one in together]
     assert max(one.reused for one in again) == 64
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["greedy", "seeded"])
+@pytest.mark.parametrize("chosen", [{}, {"max_tokens": 7}, {"stop": ("a",)}, {"repetition_penalty": 1.3}], ids=str)
+def test_guessing_ahead_changes_no_token_and_needs_fewer_passes(way: Sampling, chosen: dict[str, Any]) -> None:
+    way = replace(way, **{"max_tokens": 60, "temperature": way.temperature / 4, **chosen})
+    plain, ahead = (tiny_engine(n_positions=96, capacity={"speculate": most}) for most in (0, 8))
+    plain.stop_ids = ahead.stop_ids = frozenset(range(0, 290, 40))
+    ahead.model = counted = Counted(ahead.model)  # type: ignore[assignment]
+    tokens = 0
+    for seed in range(12):
+        prompt = random_ids(5, vocab_size=40, seed=seed).tolist() * (1 + seed % 4)
+        (expected,), (found,) = plain.generate([prompt], way), ahead.generate([prompt], way)
+        assert found == expected
+        tokens += len(found.ids)
+    if not chosen:
+        assert counted.passes < 0.9 * tokens
+
+
+def test_what_is_guessed_is_what_followed_the_same_tokens_last_time() -> None:
+    look = LookUp()
+    assert look.guess([1, 2, 3, 4], 8) == []
+    assert look.guess([1, 2, 3, 4, 1, 2], 8) == [3, 4]
+    look.learn(2, 2)
+    assert look.guess([1, 2, 3, 4, 1, 2, 3], 8) == [4, 1, 2, 3]
+    assert look.guess([1, 2, 3, 4, 1, 2, 3], 1) == [4]
+    look.learn(4, 0)
+    assert look.guess([1, 2, 3, 4, 1, 2, 3, 9, 2, 3], 8) == [9]  # the last time, and wrong guesses make it careful
 
 
 # ---- faults

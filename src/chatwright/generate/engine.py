@@ -1,8 +1,7 @@
 """The one generator: sequences of ids in, tokens and text out, many at a time over a KV cache.
 
-Sequences join and leave between steps. A step gives each running sequence one token, then reads a chunk of the prompts
-that wait, so that a long one stalls nobody for longer than its chunk takes. A sequence ends by its end-of-turn token, a
-stop string, its token limit, the end of the window, or `cancel`.
+Sequences join and leave between steps. A step gives each running one a token, then reads a chunk of the prompts that wait,
+so that a long one stalls nobody for longer than its chunk takes. They end as `completion.Finish` says.
 """
 
 from collections import deque
@@ -14,7 +13,6 @@ from torch import Tensor
 from chatwright.errors import ConfigError
 from chatwright.generate.capacity import Capacity
 from chatwright.generate.completion import Completion, Piece
-from chatwright.generate.prefixes import PrefixStore
 from chatwright.generate.sampling import Sampling, pick, told
 from chatwright.generate.sequence import Reading, RunningSequence
 from chatwright.models.attention import Attend
@@ -31,16 +29,12 @@ class Engine:
     def __init__(
         self, model: LanguageModel, tokenizer: Tokenizer, stop_ids: Collection[int], capacity: Capacity = DEFAULT
     ) -> None:
-        window = model.config.context_length
-        if capacity.kv_tokens is not None and capacity.kv_tokens < window:
-            raise ConfigError(
-                f"kv_tokens is {capacity.kv_tokens}; it must hold one window of the model, {window} tokens"
-            )
+        capacity.check(model.config.context_length)
         self.model = model
         self.tokenizer = tokenizer
         self.stop_ids = frozenset(stop_ids)
         self.capacity = capacity
-        self.prefixes = PrefixStore(capacity.prefix_tokens)
+        self.prefixes = capacity.prefixes()
         self._waiting: deque[RunningSequence] = deque()
         self._reading: Reading | None = None
         self._active: list[RunningSequence] = []  # the sequence at place r has row r of the cache
@@ -132,7 +126,7 @@ class Engine:
         running = [*self._active, *(self._reading.sequences if self._reading else [])]
         blamed = running[0].number if len(running) == 1 else self._newest
         self._active, self._reading, self._cache = [], None, None
-        self.prefixes = PrefixStore(self.capacity.prefix_tokens)
+        self.prefixes = self.capacity.prefixes()
         again = [sequence for sequence in running if sequence.number != blamed]
         self._waiting.extendleft(reversed(again))
         self._doubted += len(again)
@@ -153,51 +147,40 @@ class Engine:
 
         A prompt that several sequences wait with is read once.
         """
-        first = len(self._active)
+        first, most = len(self._active), 1 if self.capacity.deterministic else budget
         taken: list[RunningSequence] = []
         prompts: dict[tuple[int, ...], None] = {}
-        begin = 0
-        most = 1 if self.capacity.deterministic else budget
-        while self._waiting and self._fits([*taken, self._waiting[0]]):
-            if self._doubted and (taken or self._newest is not None):
+        begin = longest = 0  # tokens that are known, and those of the longest prompt
+        room = max((sequence.reserved for sequence in self._active), default=0)
+        while self._waiting and not (self._doubted and (taken or self._newest is not None)):
+            new = self._waiting[0]
+            if not self.capacity.fits(first + len(taken) + 1, max(room, new.reserved)):
                 break
-            prompt = self._waiting[0].so_far
+            prompt = new.so_far
             if prompt not in prompts:
-                known = self._known(prompt)
-                longest = max(map(len, (*prompts, prompt)))
-                if prompts and (known != begin or (longest - known) * (len(prompts) + 1) > most):
+                known, width = self.prefixes.known(prompt), max(longest, len(prompt))
+                if prompts and (known != begin or (width - known) * (len(prompts) + 1) > most):
                     break
-                prompts[prompt], begin = None, known
+                prompts[prompt], begin, longest = None, known, width
             taken.append(self._waiting.popleft())
+            room = max(room, new.reserved)
         if not taken:
             return
         if self._doubted:
             self._doubted, self._newest = self._doubted - 1, taken[0].number
         self._reading = Reading(first, list(prompts), taken, begin)
-        cache = self._room_for(first + len(taken), self._longest(taken))
+        cache = self._room_for(first + len(taken), room)
         for row, prompt in enumerate(prompts, start=first):
             self.prefixes.load(prompt, begin, cache, row)
         for sequence in taken:
             sequence.reused = begin
-
-    def _known(self, prompt: tuple[int, ...]) -> int:
-        known = self.prefixes.known(prompt)
-        return known - known % self.capacity.chunk if self.capacity.deterministic else known
-
-    def _fits(self, new: list[RunningSequence]) -> bool:
-        """Whether these can run beside those that do."""
-        return self.capacity.fits(len(self._active) + len(new), self._longest(new))
-
-    def _longest(self, new: list[RunningSequence]) -> int:
-        return max(sequence.reserved for sequence in (*self._active, *new))
 
     def _read(self, reading: Reading, budget: int) -> tuple[int, Tensor | None]:
         """Reads on, padded on the right: under a causal mask the padding is never seen.
 
         Returns how many tokens that were, and the (N, V) logits behind the N prompts once they are read.
         """
-        cache = self._cache
-        assert cache is not None
+        cache = self._held
         count, done = len(reading.prompts), reading.done
         width = reading.longest - done
         if count == 1:  # several were chosen so that they fit
@@ -217,8 +200,7 @@ class Engine:
 
     def _seat(self, reading: Reading, logits: Tensor) -> None:
         """Gives each sequence a row of its own behind the running ones, and its first token."""
-        cache = self._cache
-        assert cache is not None
+        cache = self._held
         for row, prompt in enumerate(reading.prompts, start=reading.first):
             self.prefixes.store(prompt, cache, row)
         rows = {prompt: row for row, prompt in enumerate(reading.prompts)}
@@ -234,18 +216,35 @@ class Engine:
     # Writing answers
 
     def _decode(self) -> None:
-        cache = self._cache
-        assert cache is not None
+        cache = self._held
         count = len(self._active)
+        if count == 1 and self.capacity.speculate and not self.capacity.deterministic:
+            return self._decode_ahead(cache)
         ids = torch.tensor([[sequence.ids[-1]] for sequence in self._active])
-        each = range(count) if self.capacity.deterministic else [slice(0, count)]
+        step = 1 if self.capacity.deterministic else count
         logits = []
-        for rows in each:
-            some = slice(rows, rows + 1) if isinstance(rows, int) else rows
-            attend = Attend.cached(cache.lengths[some], 1, some.start)
-            logits.append(self.model.head(self._trunk(ids[some], attend, cache)[:, 0]))
+        for first in range(0, count, step):
+            attend = Attend.cached(cache.lengths[first : first + step], 1, first)
+            logits.append(self.model.head(self._trunk(ids[first : first + step], attend, cache)[:, 0]))
         cache.lengths[:count] += 1
         self._advance(logits[0] if len(logits) == 1 else torch.cat(logits), 0)
+
+    def _decode_ahead(self, cache: KVCache) -> None:
+        """The next token of the only sequence, and those behind it that were guessed rightly."""
+        (sequence,) = self._active
+        room = sequence.reserved - len(sequence.so_far)
+        guessed = sequence.lookup.guess(sequence.so_far, min(self.capacity.speculate, room))
+        ids = torch.tensor([[sequence.ids[-1], *guessed]])
+        hidden = self._trunk(ids, Attend.cached(cache.lengths[:1], ids.shape[1]), cache)
+        logits = self.model.head(hidden[0])  # (1 + guesses, V)
+        right = 0
+        for place, expected in enumerate((*guessed, None)):
+            cache.lengths[0] += 1
+            self._advance(logits[place : place + 1], 0)
+            if not self._active or sequence.ids[-1] != expected:
+                break
+            right += 1
+        sequence.lookup.learn(len(guessed), right)
 
     def _trunk(self, ids: Tensor, attend: Attend, cache: KVCache) -> Tensor:
         device = cache.keys[0].device
@@ -269,10 +268,14 @@ class Engine:
 
     # Rows
 
+    @property
+    def _held(self) -> KVCache:
+        assert self._cache is not None, "nothing was read yet"
+        return self._cache
+
     def _release(self, row: int) -> None:
         """Frees a row; the last running sequence moves into it, so that the running rows stay together."""
-        cache, ended = self._cache, self._active[row]
-        assert cache is not None
+        cache, ended = self._held, self._active[row]
         self.prefixes.store((*ended.prompt, *ended.ids)[: int(cache.lengths[row])], cache, row)
         last = self._active.pop()
         if row < len(self._active):

@@ -25,10 +25,11 @@ class _Block:
 
 
 class PrefixStore:
-    """Room for the keys and values of `tokens` tokens; with 0 it keeps nothing."""
+    """Room for the keys and values of `tokens` tokens; with 0 it keeps nothing. It gives back multiples of `step` tokens."""
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, step: int = BLOCK) -> None:
         self.blocks = tokens // BLOCK
+        self.step = step
         # oldest use first. A block is always used together with all before it, and counts as older than they: so what is
         # dropped is the end of a beginning, never its middle.
         self._known: OrderedDict[Key, _Block] = OrderedDict()
@@ -43,7 +44,8 @@ class PrefixStore:
 
     def known(self, ids: Sequence[int]) -> int:
         """How many tokens of this prompt, from its start on, need not be read: never the last, whose logits are wanted."""
-        return len(self._chain(ids, (len(ids) - 1) // BLOCK)) * BLOCK
+        found = len(self._chain(ids, (len(ids) - 1) // BLOCK)) * BLOCK
+        return found - found % self.step
 
     def load(self, ids: Sequence[int], length: int, cache: KVCache, row: int) -> None:
         """Puts the first `length` tokens, all of them known, into a row of the cache."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from chatwright.generate.completion import Completion, Finish, Piece, Token
 from chatwright.generate.sampling import Sampling
+from chatwright.generate.speculation import LookUp
 from chatwright.text.streaming import StreamDecoder
 
 
@@ -17,6 +18,7 @@ class RunningSequence:
     decoder: StreamDecoder
     reserved: int
     reused: int = 0
+    lookup: LookUp = field(default_factory=LookUp)
     ids: list[int] = field(default_factory=list)
     text: str = ""  # everything decoded
     shown: int = 0  # characters of `text` that have been given out
