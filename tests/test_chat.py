@@ -4,15 +4,17 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,8 +22,11 @@ from hypothesis import strategies as st
 from scripted_model import ScriptedModel, bigram_folder, scripted_chatbot
 
 from chatwright import console
-from chatwright.chat import slash, terminal
+from chatwright.chat import editor, slash, terminal
+from chatwright.chat.beside import Beside
+from chatwright.chat.feedback import Feedback
 from chatwright.chat.session import Session
+from chatwright.chat.settings import SETTINGS
 from chatwright.commands import run as run_verb
 from chatwright.commands._sampling import SamplingSettings
 from chatwright.errors import ConfigError, DataError
@@ -282,7 +287,8 @@ def test_settings_are_checked_by_the_rules_of_sampling() -> None:
     assert line(chat, "/set top-k 40") == "top_k = 40"
     assert line(chat, "/set stop The end.") == "stop = 'The end.'"
     assert line(chat, "/set stop") == "stop = none"
-    assert len(line(chat, "/set").splitlines()) == 8
+    assert [one.partition(" = ")[0] for one in line(chat, "/set").splitlines()] == [*SETTINGS]
+    assert not {"logit_bias", "logprobs", "index"} & {*SETTINGS}, "those are for programs"
     for wrong, sentence in (
         ("temprature 1", "did you mean 'temperature'?"),
         ("temperature warm", "temperature must be a number, got 'warm'"),
@@ -445,6 +451,234 @@ def test_what_cannot_be_answered_ends_with_two_and_one_sentence(
         assert captured.err.count("\n") == 1
 
 
+# Other words, a second model, files for people
+
+
+def test_edit_answers_other_words_in_the_place_of_the_newest_question() -> None:
+    chat = session("A", "B", "C")
+    list(chat.ask("1"))
+    list(chat.ask("2"))
+    assert line(chat, "/edit two") == "C"
+    assert said(chat) == ["1", "A", "two", "C"]
+    assert "2" not in prompts(chat)[2]
+    ask = slash.enter(chat, "/edit").ask
+    assert ask is not None
+    assert ask.text == "two", "ready to be changed"
+    assert ask.then(" ").text == "Nothing is changed."
+    assert line(chat, "/undo") == "Taken back: two"
+
+
+def test_edit_keeps_the_former_exchange_when_no_words_come_or_the_words_are_refused() -> None:
+    chat = session("A", "", "B", window=100, max_tokens=10)
+    list(chat.ask("1"))
+    line(chat, "/edit one")
+    assert said(chat) == ["1", "A"]
+    with pytest.raises(ConfigError, match="the model's window is 100"):
+        line(chat, "/edit " + "x" * 200)
+    assert line(chat, "/regen").endswith("B")
+    assert said(chat) == ["1", "B"], "asked again is what stands there"
+
+
+def test_edit_needs_a_message() -> None:
+    for typed in ("/edit", "/edit hello"):
+        with pytest.raises(ConfigError, match="no message to edit yet"):
+            line(session(), typed)
+
+
+def test_a_second_model_answers_the_same_with_the_same_seed_and_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chat = session("A", "B", "C", temperature=1.0, seed=5)
+    other = scripted_chatbot("x", "y", "z")
+    chat.beside = Beside("other", other)
+    seeds: list[int] = []
+    original = Chatbot.reply
+
+    def reply(self: Chatbot, conversation: object, sampling: Sampling) -> Iterator[str]:
+        seeds.append(sampling.seed)
+        return original(self, conversation, sampling)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Chatbot, "reply", reply)
+    assert ["".join((line(chat, typed), *chat.second()))[-1] for typed in ("1", "2", "/regen")] == ["x", "y", "z"]
+    assert seeds == [5, 5, 5, 5, 6, 6]
+    assert said(chat) == ["1", "A", "2", "C"]
+    model: Any = other.checkpoint.model
+    assert [other.checkpoint.tokenizer.decode(ids) for ids in model.prompts] == prompts(chat), "they saw the same"
+
+
+def test_compare_reads_a_model_and_ends(model: Path) -> None:
+    chat = session("A")
+    assert line(chat, "/compare").startswith("One model answers")
+    assert "answers beside" in line(chat, f"/compare {model}")
+    line(chat, "Hi")
+    assert "".join(chat.second()) == CHAIN
+    assert chat.beside is not None
+    assert chat.beside.last is not None
+    assert chat.beside.seconds > 0
+    with pytest.raises(ConfigError, match="does not exist"):
+        line(chat, "/compare /nowhere")
+    assert chat.beside is not None, "the one that was there stays"
+    line(chat, "/compare -")
+    assert chat.beside is None
+
+
+def test_another_model_goes_on_with_the_conversation(model: Path) -> None:
+    chat = session("A")
+    list(chat.ask("1"))
+    assert line(chat, "/model") == f"{chat.name} answers."
+    line(chat, f"/model {model}")
+    assert line(chat, "2") == CHAIN
+    assert said(chat) == ["1", "A", "2", CHAIN]
+    assert (chat.name, chat.opening.model) == (str(model), str(model)), "corrections are of this one now"
+    with pytest.raises(ConfigError, match="does not exist"):
+        line(chat, "/model /nowhere")
+    assert chat.name == str(model)
+
+
+def test_an_export_is_read_by_people_and_replaces_nothing(tmp_path: Path) -> None:
+    chat = session("Hello\x1b[31m!\n\n```python\nx = 1\n```", "B")
+    chat.name = "runs/mine"
+    with pytest.raises(ConfigError, match="nothing to save yet"):
+        line(chat, f"/export {tmp_path / 'a.md'}")
+    chat.set_system("Be kind.")
+    list(chat.ask("Hi"))
+    assert line(chat, f"/export {tmp_path / 'a.md'}") == f"Wrote 2 messages to {tmp_path / 'a.md'}"
+    assert (tmp_path / "a.md").read_text(encoding="utf-8") == (
+        "# A conversation with runs/mine\n\n**System**\n\nBe kind.\n\n**You**\n\nHi\n\n**runs/mine**\n\n"
+        "Hello!\n\n```python\nx = 1\n```\n"
+    )
+    line(chat, f"/export {tmp_path / 'a.txt'}")
+    assert "You: Hi\n\nruns/mine: Hello!" in (tmp_path / "a.txt").read_text(encoding="utf-8")
+    line(chat, f"/export {tmp_path / 'a.json'}")
+    assert "Loaded 2 messages" in line(session(), f"/load {tmp_path / 'a.json'}")
+    for wrong, sentence in (("a.md", "exists"), ("a.pdf", "ends in '.pdf'"), ("chat", "ends in 'nothing'")):
+        with pytest.raises(ConfigError, match=sentence):
+            line(chat, f"/export {tmp_path / wrong}")
+
+
+# The line editor, by prompt_toolkit's own pipe
+
+
+@contextmanager
+def typed(keys: str) -> Iterator[None]:
+    """What prompt_toolkit reads in this block."""
+    from prompt_toolkit.application import create_app_session
+    from prompt_toolkit.input import create_pipe_input
+    from prompt_toolkit.output import DummyOutput
+
+    with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
+        pipe.send_text(keys)
+        yield
+
+
+def test_several_lines_end_with_one_that_says_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    chat = session("A")
+    ask = slash.enter(chat, "/multi").ask
+    assert ask is not None
+    with typed("one\r\rthree /end\r/end\rnext\r"):
+        reader = editor.Editor(chat)
+        text = reader.ask(ask)
+        assert text == "one\n\nthree /end"
+        assert reader.read() == "next", "Enter sends again"
+    list(ask.then(text).answer or ())
+    assert said(chat)[0] == "one\n\nthree /end"
+
+
+def test_a_text_to_be_changed_stands_there_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    chat = Session(scripted_chatbot("Rome."), Sampling(), feedback=Feedback(tmp_path))
+    list(chat.ask("Of Spain?"))
+    ask = slash.enter(chat, "/fix").ask
+    assert ask is not None
+    with typed("\x7f, no: Madrid.\r"):  # one backspace
+        ask.then(editor.Editor(chat).ask(ask))
+    assert said(chat) == ["Of Spain?", "Rome, no: Madrid."]
+
+
+def test_the_meter_tells_who_answers_how_full_the_window_is_and_what_was_set() -> None:
+    chat = session("A")
+    chat.name = "runs/mine"
+    assert editor.meter(chat) == "runs/mine · 0 of 512 tokens (0%) · temperature 0"
+    list(chat.ask("Hi"))
+    line(chat, "/set top_k 40")
+    chat.beside = Beside("runs/other", scripted_chatbot())
+    used = chat.stats().used
+    assert editor.meter(chat) == (
+        f"runs/mine · {used} of 512 tokens ({used / 512:.0%}) · temperature 0 · top_k 40 · beside runs/other"
+    )
+
+
+# Markdown
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+PIECES = ("# He", "llo\n\n- **one\x1b]0;title\x07**\n- [two](http", "s://a.example)\n\n```py\nx = 1\n```\n")
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, pieces: Iterable[str], **environment: str) -> str:
+    for name, value in {"TERM": "xterm", "COLUMNS": "40", "LINES": "8", **environment}.items():
+        monkeypatch.setenv(name, value)
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    terminal.write(pieces, screen, as_markdown=True)
+    return screen.getvalue()
+
+
+def test_markdown_is_drawn_of_cleaned_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = drawn(monkeypatch, PIECES)
+    final = console.clean(shown.rpartition("\x1b[2K")[2])
+    assert " • one" in final
+    assert "two (https://a.example)" in final, "a link shows where it leads"
+    assert "x = 1" in final
+    assert "**" not in final
+    assert "\x1b]" not in shown, "neither a title nor a hidden link"
+
+
+def test_no_color_draws_markdown_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    colours = re.compile(r"\x1b\[(?:\d+;)*(?:3\d|4\d|9\d)[;m]")
+    assert colours.search(drawn(monkeypatch, PIECES))
+    assert not colours.search(drawn(monkeypatch, PIECES, NO_COLOR="1"))
+
+
+def test_an_answer_longer_than_the_screen_is_there_in_full_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = drawn(monkeypatch, [f"line {i}\n\n" for i in range(60)])
+    final = console.clean(shown.rpartition("\x1b[2K")[2])
+    assert [one for one in final.split("\n") if one.strip()] == [f"line {i}".ljust(40) for i in range(60)]
+
+
+def test_an_answer_that_is_stopped_leaves_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pieces() -> Iterator[str]:
+        yield "**half"
+        yield "way**"
+        raise KeyboardInterrupt
+
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    with pytest.raises(KeyboardInterrupt):
+        terminal.write(pieces(), screen, as_markdown=True)
+    assert "halfway" in console.clean(screen.getvalue())
+
+
+def test_what_is_no_terminal_gets_the_text_as_it_is() -> None:
+    stream = io.StringIO()
+    terminal.write(PIECES, stream, as_markdown=True)
+    assert stream.getvalue().startswith("# Hello\n\n- **one**")
+
+
+def test_markdown_is_switched_on_and_off() -> None:
+    chat = session()
+    assert line(chat, "/markdown on") == "Answers are shown as Markdown."
+    assert line(chat, "/markdown") == "Answers are shown as Markdown."
+    assert line(chat, "/markdown off") == "Answers are shown as they come."
+    with pytest.raises(ConfigError, match="on or off, got 'maybe'"):
+        line(chat, "/markdown maybe")
+
+
 # The terminal, by a pseudo-terminal
 
 CHILD = """
@@ -479,7 +713,7 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self.screen, keys.encode())
 
-    def wait(self, words: str, seconds: float = 20) -> str:
+    def wait(self, words: str, seconds: float = 60) -> str:
         """Everything shown from the last wait up to these words."""
         end = time.monotonic() + seconds
         while words not in self.seen:
@@ -550,13 +784,13 @@ def test_the_second_ctrl_c_at_the_prompt_leaves_with_zero(screen: Terminal) -> N
 
 def test_a_history_that_others_could_read_is_closed_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    path = terminal.history_path()
+    path = editor.history_path()
     path.parent.mkdir()
     path.write_text("", encoding="utf-8")
     path.chmod(0o644)
-    history = terminal._history()
+    history = editor._history()
     history.append_string("a\udce9b")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert terminal.history_path() == tmp_path / ".local" / "state" / "chatwright" / "chat_history"
+    assert editor.history_path() == tmp_path / ".local" / "state" / "chatwright" / "chat_history"

@@ -402,10 +402,19 @@ def test_the_kernel_takes_what_is_not_contiguous_and_gives_gradients() -> None:
 
 
 def test_what_the_kernel_cannot_take_goes_the_plain_way() -> None:
-    for out, inside, first in [(80, 33, 0), (70, 96, 0), (80, 40, 0), (80, 96, 1)]:
+    for out, inside, first in [(80, 33, 0), (12, 96, 0), (80, 40, 0), (80, 96, 1)]:
         layer = Linear8bit.from_linear(linear(out, inside))
         x = torch.randn(3 * inside + 1).to(torch.bfloat16)[first : first + 3 * inside].view(3, inside)
         assert torch.equal(layer(x), F.linear(x, layer.dequantise(x.dtype), layer.bias.bfloat16()))  # type: ignore[union-attr]
+
+
+def test_of_a_number_of_outputs_that_the_kernel_cannot_take_it_takes_most() -> None:
+    layer = Linear8bit.from_linear(linear(83, 96))
+    x = torch.randn(3, 96).to(torch.bfloat16)
+    most = torch._weight_int8pack_mm(x, layer.codes[:80], layer.scales[:80].bfloat16())
+    rest = F.linear(x, layer.dequantise(torch.bfloat16)[80:])
+    assert layer.bias is not None
+    assert torch.equal(layer(x), torch.cat([most, rest], dim=1) + layer.bias.bfloat16())
 
 
 # ---- whole models

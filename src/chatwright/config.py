@@ -23,6 +23,7 @@ PREFIX = "CHATWRIGHT_"
 # Names with our prefix that are no settings.
 ENVIRONMENT = {
     "CHATWRIGHT_TRACEBACK": "set to 1 to see the stack of an unexpected failure",
+    "CHATWRIGHT_KERNELS": "set to off to compute with PyTorch alone, without the kernels that are compiled here",
     "CHATWRIGHT_TEST_DATA": "the folder with GPT-2's vocabulary and real texts that the tests read",
 }
 # pydantic's words for what a setting must be, where plainer ones exist.

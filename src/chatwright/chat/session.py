@@ -3,29 +3,21 @@
 It knows no terminal; `slash.py` turns typed commands into its methods and `terminal.py` shows what they say.
 """
 
-import json
 import time
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from chatwright import console, disk
+from chatwright.chat import settings, transcripts
 from chatwright.chat.adapters import Adapters
-from chatwright.data.formats import messages as format_messages
+from chatwright.chat.beside import Beside
+from chatwright.chat.feedback import Feedback
+from chatwright.chat.opening import Opening
 from chatwright.errors import ChatwrightError, ConfigError, DataError
 from chatwright.generate.chatbot import Chatbot
 from chatwright.generate.completion import Completion
 from chatwright.generate.sampling import Sampling
-from chatwright.registry import suggestion
 from chatwright.text.records import Conversation, Message
-
-SETTINGS = tuple(field.name for field in fields(Sampling))
-_TYPES: dict[type, tuple[Callable[[str], Any], str]] = {
-    int: (int, "a whole number"),
-    float: (float, "a number"),
-    tuple: (lambda text: (text,) if text else (), "text"),
-}
 
 
 @dataclass(frozen=True)
@@ -50,13 +42,26 @@ class Session:
     `turns` are the user's and the assistant's messages in order, without the system text, each question with its
     answer. `question` is the newest thing asked: it is not among the turns while it has no answer, and what
     `regenerate` asks again. `hidden` counts the oldest turns that no longer fit the window; they stay in `turns`.
+    `beside` is a second model that answers the same, `markdown` whether answers are shown as what they are written in.
     """
 
-    def __init__(self, chatbot: Chatbot, sampling: Sampling, system: str = "", name: str = "") -> None:
+    def __init__(
+        self,
+        chatbot: Chatbot,
+        sampling: Sampling,
+        system: str = "",
+        name: str = "",
+        opening: Opening | None = None,
+        feedback: Feedback | None = None,
+    ) -> None:
         self.chatbot = chatbot
         self.adapters = Adapters(chatbot)
         self.sampling = sampling
+        self.opening = opening or Opening(name)
+        self.given_feedback = feedback
         self.name = name
+        self.beside: Beside | None = None
+        self.markdown = False
         self.system = ""
         self.turns: tuple[Message, ...] = ()
         self.question: Message | None = None
@@ -64,6 +69,7 @@ class Session:
         self.last: Completion | None = None
         self.seconds = 0.0
         self._again = 0  # how often the newest question was asked again; each time draws with another seed
+        self._asked: tuple[Conversation, Sampling] | None = None  # what the newest answer answers, and how
         self.set_system(system)
 
     # Talking
@@ -85,12 +91,29 @@ class Session:
         again = replace(self.sampling, seed=self.sampling.seed + self._again)
         yield from self._answer(before, question, again)
 
+    def edit(self, text: str) -> Generator[str, None, None]:
+        """An answer to other words in the place of the newest question; both are replaced once words come."""
+        before, former = self._newest()
+        answered = not self.unanswered
+        self._again = 0
+        try:
+            yield from self._answer(before, Message("user", text), self.sampling)
+        finally:
+            if answered and self.unanswered:
+                self.question = former
+
+    def second(self) -> Generator[str, None, None]:
+        """What the model beside says to what was just asked, with the same seed; nothing of it stays."""
+        assert self.beside is not None
+        if self._asked is not None:
+            yield from self.beside.answer(*self._asked)
+
     def _answer(self, before: tuple[Message, ...], question: Message, sampling: Sampling) -> Generator[str, None, None]:
         start = time.perf_counter()
         # turns that were found too old once are not tried again: a long conversation costs no more than the window
         hidden = min(self.hidden, len(before))
         asked = self._conversation((*before[hidden:], question))
-        self.last = None
+        self.last, self._asked = None, (asked, sampling)
         try:
             yield from self.chatbot.reply(asked, sampling)
         finally:  # also when the caller closes this iterator, which closes the chatbot's first
@@ -122,11 +145,49 @@ class Session:
         """Whether the newest question has no answer, because none came or none was in the file."""
         return self.question is not None and not any(turn is self.question for turn in self.turns)
 
+    # Correcting it
+
+    @property
+    def feedback(self) -> Feedback:
+        """Where corrections are kept."""
+        return self.given_feedback or Feedback.of(self.opening.model)
+
+    @property
+    def answer(self) -> str:
+        """The newest answer. Raises ConfigError where there is none."""
+        self._newest()
+        if self.unanswered or not self.turns:
+            raise ConfigError("the newest message has no answer yet; /regen asks for one")
+        return self.turns[-1].content
+
+    def fix(self, text: str) -> None:
+        """Puts the newest answer right: the conversation goes on with this one, and it is kept to be learned.
+
+        Raises ConfigError where nothing is changed or the file cannot be written; the answer then stays.
+        """
+        answer = Message("assistant", _changed(text, self.answer))
+        seen = self._seen()
+        self.feedback.fix(Conversation((*seen.messages, answer)))
+        self.turns = (*self.turns[:-1], answer)
+
+    def prefer(self, text: str) -> None:
+        """Keeps an answer that would have been better than the one that the model gave, beside that one; the
+        conversation stays as it is. Raises ConfigError as `fix` does."""
+        own = self.answer if self.last is None or not self.last.text.strip() else self.last.text.strip()
+        better = _changed(text, own)
+        ended = self.last is None or self.last.finish in ("stop", "string")
+        self.feedback.prefer(self._seen(), better, Message("assistant", own, ended=ended))
+
+    def _seen(self) -> Conversation:
+        """What the newest answer answers, as far as it fits the window."""
+        before, question = self._newest()
+        return self.chatbot.fit(self._conversation((*before, question)), self.sampling.max_tokens)[0]
+
     # Changing it
 
     def reset(self) -> None:
         """Forgets what was said; the system text and the settings stay."""
-        self.turns, self.question, self.hidden, self.last = (), None, 0, None
+        self.turns, self.question, self.hidden, self.last, self._asked = (), None, 0, None, None
 
     def undo(self) -> Message:
         """Takes back the newest question with its answer, and returns it."""
@@ -151,18 +212,27 @@ class Session:
         self.hidden = 0
         return used
 
+    def use_model(self, chatbot: Chatbot) -> None:
+        """The next answer comes from another model. Raises DataError where its template has no place for what was said;
+        the former model then stays."""
+        so_far = (*self._head(), *self.turns)
+        if so_far:
+            asks = so_far[-1].role != "assistant"
+            chatbot.checkpoint.render(Conversation((*so_far, Message("user", "?")) if asks else so_far))
+        self.chatbot, self.adapters, self.hidden = chatbot, Adapters(chatbot), 0
+
+    def open(self, name: str) -> None:
+        """Goes on with another model, read from a folder or the hub, whose corrections are kept apart."""
+        self.use_model(self.opening.load(name))
+        self.opening, self.name = replace(self.opening, model=name), name
+
+    def compare(self, name: str) -> None:
+        """Reads a second model, which answers every following question too; with "" the comparison ends."""
+        self.beside = Beside(name, self.opening.load(name)) if name else None
+
     def set(self, name: str, value: str) -> None:
         """Changes one sampling setting, given as text. Raises ConfigError for an unknown name or a wrong value."""
-        name = name.replace("-", "_")
-        if name not in SETTINGS:
-            near = suggestion(name, SETTINGS) or f"; the settings are {', '.join(SETTINGS)}"
-            raise ConfigError(f"there is no setting {name!r}{near}")
-        convert, kind = _TYPES[type(vars(self.sampling)[name])]
-        try:
-            converted = convert(value)
-        except ValueError:
-            raise ConfigError(f"{name} must be {kind}, got {value!r}") from None
-        self.sampling = replace(self.sampling, **{name: converted})
+        self.sampling = settings.changed(self.sampling, name, value)
         self.hidden = 0
 
     # Files
@@ -170,23 +240,21 @@ class Session:
     def save(self, path: Path) -> None:
         """Writes the conversation as JSON, whole or not at all. Raises ConfigError when there is none, or when a file
         stands there that is no saved conversation."""
+        transcripts.save(path, self.name, self._said())
+
+    def export(self, path: Path) -> None:
+        """Writes it for people, in the form that the file's name ends in. Raises ConfigError as `save` does."""
+        transcripts.export(path, self.name, self._said())
+
+    def _said(self) -> tuple[Message, ...]:
         if not self.turns:
             raise ConfigError("there is nothing to save yet; say something first")
-        if path.exists():
-            try:
-                _read(path)
-            except ChatwrightError:
-                raise ConfigError(f"{path} exists and is no saved conversation; choose another name") from None
-        messages = [{"role": turn.role, "content": turn.content} for turn in (*self._head(), *self.turns)]
-        try:
-            disk.write_json(path, {"model": self.name, "messages": messages})
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written ({error.strerror or error}); choose another place") from None
+        return (*self._head(), *self.turns)
 
     def load(self, path: Path) -> None:
         """Goes on with a saved conversation, its system text included. Raises DataError in one sentence for a file that
         holds none; the present conversation is then untouched."""
-        conversation = _read(path)
+        conversation = transcripts.read(path)
         try:
             self.chatbot.checkpoint.render(conversation)
         except ChatwrightError as error:
@@ -210,19 +278,10 @@ class Session:
         return Stats(len(self.turns), self.hidden, used, limit, self.last, self.seconds)
 
 
-def _read(path: Path) -> Conversation:
-    """The conversation of a JSON file with "messages"; DataError names the file."""
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON ({error})") from None
-    if not isinstance(contents, Mapping):
-        raise DataError(f'{path} holds no conversation; it must be an object with "messages"')
-    try:
-        found = format_messages.parse(dict(contents), {})
-        assert isinstance(found, Conversation)
-    except DataError as error:
-        raise DataError(f"{path}: {console.clean(str(error))}") from None
-    return found
+def _changed(text: str, former: str) -> str:
+    """The text of a correction; ConfigError where it says nothing, or nothing else."""
+    if not text.strip():
+        raise ConfigError("a correction needs words; type the answer as it should be")
+    if text.strip() == former.strip():
+        raise ConfigError("that is the answer as it is; change something in it")
+    return text.strip()

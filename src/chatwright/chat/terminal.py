@@ -1,46 +1,36 @@
-"""Talking to a chatbot in a terminal: prompt_toolkit reads the lines, answers are streamed to stdout as they come.
+"""Talking to a chatbot in a terminal: lines from the editor, answers streamed to stdout as they come.
 
 What a model wrote is cleaned of escape sequences before it is shown. Ctrl-C stops an answer, never the conversation.
 """
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from chatwright import console
-from chatwright.chat import slash
+from chatwright.chat import markdown, slash
+from chatwright.chat.editor import Editor
 from chatwright.chat.session import Session
+from chatwright.chat.slash import Outcome
 from chatwright.errors import ChatwrightError
-
-if TYPE_CHECKING:
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import History
-    from prompt_toolkit.key_binding import KeyBindings
-
-PROMPT = "You: "
+from chatwright.generate.completion import Completion
+from chatwright.train.signals import Interrupted
 
 
 def converse(session: Session) -> None:
     """Reads and answers until the person leaves; returns normally then."""
-    reader = _reader()
+    editor = Editor(session)
     _quiet(_banner(session))
     interrupts = 0
     while True:
         try:
-            line = reader.prompt()
+            line = editor.read()
             interrupts = 0
-            outcome = slash.enter(session, line)
-            if outcome.leave:
+            if _leaves(session, editor, slash.enter(session, line)):
                 return
-            if outcome.text:
-                _quiet(console.clean(outcome.text))
-            if outcome.answer is not None:
-                _answer(session, outcome.answer)
         except EOFError:
             return
         except KeyboardInterrupt:
@@ -49,12 +39,34 @@ def converse(session: Session) -> None:
                 return
             _quiet("Ctrl-C again, Ctrl-D or /exit leaves.")
         except (ChatwrightError, RuntimeError, MemoryError) as error:
+            if isinstance(error, Interrupted):  # SIGTERM while training: the program is to end
+                raise
             # whatever an answer fails of (a full graphics card), what was said so far can still be saved
             console.error(" ".join(str(error).split()) or type(error).__name__)
 
 
-def write(pieces: Iterable[str], stream: TextIO) -> None:
-    """Streams an answer: cleaned, without white space at its ends, and with one line end behind it."""
+def _leaves(session: Session, editor: Editor, outcome: Outcome) -> bool:
+    """Shows what a line led to, and whether it was to leave."""
+    if outcome.text:
+        _quiet(console.clean(outcome.text))
+    if outcome.ask is not None:
+        try:
+            text = editor.ask(outcome.ask)
+        except (EOFError, KeyboardInterrupt):
+            _quiet("Nothing is changed.")
+        else:
+            return _leaves(session, editor, outcome.ask.then(text))
+    if outcome.answer is not None:
+        _answer(session, outcome.answer)
+    return outcome.leave
+
+
+def write(pieces: Iterable[str], stream: TextIO, *, as_markdown: bool = False) -> None:
+    """Streams an answer: cleaned, without white space at its ends, and with one line end behind it. Markdown is drawn
+    where `stream` is a person's terminal."""
+    if as_markdown and stream.isatty():
+        markdown.show(spoken(pieces))
+        return
     for piece in spoken(pieces):
         stream.write(piece)
         stream.flush()
@@ -99,16 +111,25 @@ def remarks(session: Session, hidden: int) -> list[str]:
     return found
 
 
-def history_path() -> Path:
-    """Where the typed lines are kept: in XDG_STATE_HOME, or in ~/.local/state."""
-    given = Path(os.environ.get("XDG_STATE_HOME", ""))
-    home = given if given.is_absolute() else Path.home() / ".local" / "state"
-    return home / "chatwright" / "chat_history"
-
-
 def _answer(session: Session, answer: Generator[str, None, None]) -> None:
-    """Shows one answer; Ctrl-C ends it after the token that is being made, and a second one at once."""
+    """Shows one answer, and under its name what the model beside says to the same."""
     hidden = session.hidden
+    if session.beside is not None:
+        _quiet(f"{session.name}:")
+    _streamed(session, answer)
+    if session.beside is not None and session.last is not None:
+        _quiet(f"({_speed(session.last, session.seconds)})")
+    for remark in remarks(session, hidden):
+        _quiet(f"({remark})")
+    if session.beside is not None:
+        _quiet(f"{session.beside.name}:")
+        _streamed(session, session.second())
+        if session.beside.last is not None:
+            _quiet(f"({_speed(session.beside.last, session.beside.seconds)})")
+
+
+def _streamed(session: Session, answer: Generator[str, None, None]) -> None:
+    """Ctrl-C ends an answer after the token that is being made, and a second one at once."""
     with closing(answer), _stoppable() as stopped:
 
         def until_stopped() -> Iterator[str]:
@@ -118,11 +139,13 @@ def _answer(session: Session, answer: Generator[str, None, None]) -> None:
                     answer.close()
 
         try:
-            write(until_stopped(), sys.stdout)
+            write(until_stopped(), sys.stdout, as_markdown=session.markdown)
         except KeyboardInterrupt:
             print()
-    for remark in remarks(session, hidden):
-        _quiet(f"({remark})")
+
+
+def _speed(said: Completion, seconds: float) -> str:
+    return f"{len(said.ids)} tokens, {len(said.ids) / seconds if seconds else 0:.0f} tokens/s"
 
 
 @contextmanager
@@ -151,63 +174,4 @@ def _banner(session: Session) -> str:
 
 def _quiet(text: str) -> None:
     """Words of the program, told apart from the model's."""
-    console.out().print(text, style="dim", markup=False)
-
-
-def _reader() -> "PromptSession[str]":
-    """The line editor: Enter sends, Esc Enter breaks the line, a paste of many lines comes in whole."""
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.formatted_text import FormattedText
-
-    return PromptSession(
-        FormattedText([("bold", PROMPT)]),
-        multiline=True,
-        prompt_continuation=" " * len(PROMPT),
-        key_bindings=_keys(),
-        history=_history(),
-        completer=WordCompleter([f"/{name}" for name in slash.COMMANDS], sentence=True),
-        complete_while_typing=False,
-    )
-
-
-def _keys() -> "KeyBindings":
-    from prompt_toolkit.enums import DEFAULT_BUFFER
-    from prompt_toolkit.filters import has_focus
-    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-
-    keys = KeyBindings()
-
-    @keys.add("enter", filter=has_focus(DEFAULT_BUFFER))  # not while Ctrl-R searches
-    def send(event: KeyPressEvent) -> None:
-        event.current_buffer.validate_and_handle()
-
-    @keys.add("escape", "enter", filter=has_focus(DEFAULT_BUFFER))
-    def break_line(event: KeyPressEvent) -> None:
-        event.current_buffer.insert_text("\n")
-
-    return keys
-
-
-def _history() -> "History":
-    """The lines of earlier conversations, in a file that only its owner may read."""
-    from prompt_toolkit.history import FileHistory, InMemoryHistory
-
-    class Utf8History(FileHistory):
-        def store_string(self, string: str) -> None:
-            """A byte that is no UTF-8 (or a full disk) must not end the conversation."""
-            try:
-                super().store_string(string.encode("utf-8", "replace").decode("utf-8"))
-            except OSError:
-                pass
-
-    try:
-        path = history_path()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        os.fchmod(descriptor, 0o600)
-        os.close(descriptor)
-    except (OSError, RuntimeError) as error:
-        console.note(f"the lines that you type are not kept for next time ({error})")
-        return InMemoryHistory()
-    return Utf8History(str(path))
+    console.out().print(text, style="dim", markup=False, soft_wrap=False)

@@ -22,6 +22,7 @@ from chatwright.errors import ConfigError
 from chatwright.models import lora, quant
 from chatwright.models.decoder import Decoder
 from chatwright.models.device import dtype_of
+from chatwright.models.kernels import pages
 from chatwright.models.lora import LoraConfig
 from chatwright.models.token_rows import TokenRows
 from chatwright.text.records import Conversation
@@ -275,4 +276,6 @@ def _skeleton(config: Mapping[str, Any], load_in: LoadIn | None) -> Decoder:
     if load_in == "bf16":
         lora.freeze(model, torch.bfloat16)
         model.matrix_dtype = torch.bfloat16
-    return model.to_empty(device="cpu")
+    model = model.to_empty(device="cpu")
+    pages.ask(model.parameters())  # before they are filled, large ones cost nothing
+    return model

@@ -126,12 +126,14 @@ def _devices() -> dict[str, Any]:
 
 
 def _speed() -> dict[str, Any]:
-    """GFLOP/s of one matrix product on the CPU in fp32 and bf16, and which of them a run should compute in."""
+    """GFLOP/s of one matrix product on the CPU in fp32 and bf16, which of them a run should compute in, and what answers."""
     import torch
+
+    from chatwright.models.kernels import library
 
     speeds = {name: _gflops(dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
     facts: dict[str, Any] = {f"{name}_gflops": speed for name, speed in speeds.items()}
-    return {**facts, "fastest_dtype": max(speeds, key=lambda name: speeds[name])}
+    return {**facts, "fastest_dtype": max(speeds, key=lambda name: speeds[name]), "kernels": library.state()}
 
 
 def _gflops(dtype: Any) -> float:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from chatwright import console
 from chatwright.commands import _stdin
+from chatwright.commands._engine import EngineSettings
 from chatwright.commands._loading import LoadInSetting
 from chatwright.commands._sampling import SamplingSettings
 from chatwright.errors import ConfigError
@@ -28,7 +29,7 @@ EXAMPLES = (
 )
 
 
-class Settings(SamplingSettings):
+class Settings(SamplingSettings, EngineSettings):
     """The model, the text to continue, and how the next tokens are picked."""
 
     model: str = Field(description="a run folder, a model folder or a hub id")
@@ -81,14 +82,16 @@ def _prepared(settings: Settings, text: str) -> "tuple[list[int], Engine]":
     from chatwright.checkpoint import Checkpoint
     from chatwright.generate.engine import Engine
     from chatwright.models.device import device_of
+    from chatwright.models.inference import prepare
 
     # the model's own template is of no use here, and one that is not understood is no reason to refuse
     checkpoint = Checkpoint.load(settings.model, template="plain", quiet=True, load_in=settings.load_in)
     tokenizer = checkpoint.tokenizer
-    checkpoint.model.to(device_of(settings.device)).eval()
+    prepare(checkpoint.model.to(device_of(settings.device)).eval())
     stop_ids = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
     begin = [] if tokenizer.begin_of_text is None else [tokenizer.begin_of_text]
-    return [*begin, *tokenizer.encode(text)], Engine(checkpoint.model, tokenizer, stop_ids)
+    engine = Engine(checkpoint.model, tokenizer, stop_ids, settings.capacity())
+    return [*begin, *tokenizer.encode(text)], engine
 
 
 def _pieces(engine: "Engine", done: "dict[int, Completion]") -> Iterator[str]:

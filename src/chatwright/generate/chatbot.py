@@ -1,6 +1,7 @@
 """A model one can talk to: conversations in, streamed text out. Every face of the model answers through this."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from chatwright.checkpoint import Checkpoint, LoadIn
@@ -11,11 +12,12 @@ from chatwright.generate.completion import Completion, Piece
 from chatwright.generate.engine import Engine
 from chatwright.generate.sampling import Sampling
 from chatwright.models.device import device_of
+from chatwright.models.inference import prepare
 from chatwright.text.records import Conversation, Message
 
 DEFAULT = Sampling()
 TOGETHER = Capacity()
-WINDOWS = 2  # so many conversations as long as the window are remembered by a chatbot that talks with one person
+WINDOWS = 2
 
 
 class Chatbot:
@@ -35,15 +37,25 @@ class Chatbot:
 
     @classmethod
     def load(
-        cls, name: str | Path, *, device: str = "auto", template: str | None = None, load_in: LoadIn | None = None
+        cls,
+        name: str | Path,
+        *,
+        device: str = "auto",
+        template: str | None = None,
+        load_in: LoadIn | None = None,
+        capacity: Capacity = TOGETHER,
     ) -> "Chatbot":
         """From a run folder, a model folder or a hub id; `load_in` holds its matrices in fewer bits.
 
-        It remembers what it read: the next turn of a conversation reads only what is new.
+        Unless `capacity` says how much, as much as two windows of what it reads is remembered, so that the next turn of a
+        conversation reads only what is new.
         """
         checkpoint = Checkpoint.load(name, template=template, load_in=load_in)
-        remembered = Capacity(prefix_tokens=WINDOWS * checkpoint.model.config.context_length)
-        return cls(checkpoint, device=device, capacity=remembered)
+        if not capacity.prefix_tokens:
+            capacity = replace(capacity, prefix_tokens=WINDOWS * checkpoint.model.config.context_length)
+        bot = cls(checkpoint, device=device, capacity=capacity)
+        prepare(checkpoint.model)
+        return bot
 
     def switch(self, checkpoint: Checkpoint) -> None:
         """Answers through another adapter of the same model from now on.
@@ -60,7 +72,7 @@ class Chatbot:
                 raise
             engine = Engine(checkpoint.model, checkpoint.tokenizer, stop_ids, engine.capacity)
         checkpoint.activate()
-        checkpoint.model.to(next(checkpoint.model.embedding.parameters()).device).eval()
+        checkpoint.model.to(checkpoint.model.final_norm.weight.device).eval()
         self.checkpoint, self.engine = checkpoint, engine
 
     def reply(self, conversation: Conversation | str, sampling: Sampling = DEFAULT) -> Iterator[str]:

@@ -19,6 +19,7 @@ from chatwright.generate.completion import Piece
 from chatwright.generate.engine import Engine
 from chatwright.generate.sampling import Sampling
 from chatwright.models.device import device_of
+from chatwright.models.inference import prepare
 from chatwright.registry import suggestion
 
 # a chunk of 256 tokens takes a step about as long as eight streams of GPT-2 124M do on two cores
@@ -86,8 +87,8 @@ class Scheduler:
         device: str = "auto",
     ) -> None:
         self._checkpoints = dict(models)
-        for checkpoint in models.values():
-            checkpoint.model.to(device_of(device)).eval()
+        for model in {id(one.model): one.model for one in models.values()}.values():
+            prepare(model.to(device_of(device)).eval())
         self._engines = {name: Engine(one.model, one.tokenizer, one.stop_ids, capacity) for name, one in models.items()}
         self._most = capacity.max_batch + max_waiting
         self._max_waiting = max_waiting

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from chatwright.models.cache import KVCache
 from chatwright.models.dropout import DroppedAttention
+from chatwright.models.kernels import looking
 
 
 @dataclass
@@ -102,10 +103,14 @@ def remember(layer: int, key: Tensor, value: Tensor, attend: Attend, cache: KVCa
     """Stores the new tokens' keys and values, and gives those of everything that they may see: (B, H, K, D) each."""
     if cache is None:
         return key, value
-    cache.write(layer, key, value, attend.positions, attend.first_row)
     if not attend.seen:  # a prefill sees itself only
+        cache.write(layer, key, value, attend.positions, attend.first_row)
         return key, value
     keys, values = cache.read(layer, attend.first_row, key.shape[0], attend.seen)
+    if looking.takes(key, keys, values) and looking.takes(value, keys, values):
+        looking.store(key, value, keys, values, attend.positions)
+        return keys, values  # read as they are stored
+    cache.write(layer, key, value, attend.positions, attend.first_row)
     return keys.to(key.dtype), values.to(value.dtype)
 
 
@@ -128,6 +133,9 @@ def attention(
 def _grouped(query: Tensor, key: Tensor, value: Tensor, attend: Attend, how: tuple[float, float | None]) -> Tensor:
     """Lets the query heads that share a key-value head look together."""
     (B, H, T, D), shared = query.shape, key.shape[1]
+    if T == 1 and not attend.is_causal and not how[0] and looking.takes(query, key, value):
+        mask = None if attend.mask is None else attend.mask[:, 0, 0]
+        return looking.attention(query, key, value, mask, D**-0.5 if how[1] is None else how[1])
     if shared == H:
         return _sdpa(query, key, value, attend, how)
     if (

@@ -20,9 +20,10 @@ from chatwright.models import reward
 from chatwright.models.attention import Attend
 from chatwright.models.cache import KVCache
 from chatwright.models.config import FamilyConfig
+from chatwright.models.kernels import products
 from chatwright.models.lora import LowRank
 from chatwright.models.quant import Quantised
-from chatwright.models.token_rows import TokenRows
+from chatwright.models.token_rows import TokenRows, grown, put
 
 Place = Tensor | Quantised  # where a weight of a file goes
 
@@ -94,7 +95,13 @@ class Decoder(nn.Module):
     def head(self, hidden: Tensor) -> Tensor:
         """(…, C) -> (…, V)."""
         assert self.score is None, "a reward model has no words"
-        return F.linear(hidden.to(self.output_weight.dtype), self.output_weight)
+        table: nn.Module = self.embedding if self.lm_head is None else self.lm_head
+        if isinstance(table, Quantised):
+            return table.product(hidden)
+        weight = self.output_weight
+        if products.takes(hidden, weight):
+            return products.product(hidden, weight)
+        return F.linear(hidden.to(weight.dtype), weight)
 
     def rewards(self, hidden: Tensor) -> Tensor:
         """(N, C) states at the ends of answers -> (N,) their scores, in fp32: good answers differ by little."""
@@ -240,9 +247,9 @@ class Decoder(nn.Module):
 
         Rows that a padded embedding has to spare are used first; more are added where they do not suffice.
         """
-        self.embedding.weight = _grown(self.embedding.weight, known, tokens)
+        self.embedding.weight = grown(self.embedding.weight, known, tokens)
         if self.lm_head is not None:
-            self.lm_head.weight = _grown(self.lm_head.weight, known, tokens)
+            self.lm_head.weight = grown(self.lm_head.weight, known, tokens)
             self.lm_head.out_features = len(self.lm_head.weight)
         self.embedding.num_embeddings = len(self.embedding.weight)
         self.config = replace(self.config, vocab_size=len(self.embedding.weight))
@@ -254,17 +261,20 @@ class Decoder(nn.Module):
 
     def set_rows(self, token_rows: TokenRows | None, head_rows: TokenRows | None) -> None:
         """Other trained rows, or none: what the former ones had replaced comes back first."""
-        if self.token_rows is not None:
-            self.token_rows.undo(self.embedding.weight)
-        if self.head_rows is not None:
-            self.head_rows.undo(self.output_weight)
+        for rows, table in self._rows():
+            put(table, rows.indices, rows.before)
         self.token_rows, self.head_rows = token_rows, head_rows
 
     def _write_rows(self) -> None:
+        for rows, table in self._rows():
+            put(table, rows.indices, rows.rows)
+
+    def _rows(self) -> Iterator[tuple[TokenRows, nn.Module]]:
+        """The rows that are trained, with the embedding or the head that they are rows of."""
         if self.token_rows is not None:
-            self.token_rows.write(self.embedding.weight)
+            yield self.token_rows, self.embedding
         if self.head_rows is not None:
-            self.head_rows.write(self.output_weight)
+            yield self.head_rows, self.embedding if self.lm_head is None else self.lm_head
 
     def stretch(self, length: int) -> None:
         """Makes the window `length` tokens wide, in place. ConfigError where the family cannot."""
@@ -281,14 +291,6 @@ def stretched(table: Tensor, length: int) -> Tensor:
     columns = table.t()[None].float()  # (1, C, P)
     longer = F.interpolate(columns, size=length, mode="linear", align_corners=True)[0].t()
     return longer.to(table.dtype).contiguous()
-
-
-def _grown(weight: Tensor, known: int, tokens: int) -> nn.Parameter:
-    """(V, C) -> (max(V, tokens), C), the rows from `known` on being the mean of those before."""
-    mean = weight.detach()[:known].float().mean(dim=0, keepdim=True).to(weight.dtype)
-    after = weight.detach()[tokens:]
-    rows = torch.cat([weight.detach()[:known], mean.expand(tokens - known, -1), after])
-    return nn.Parameter(rows, requires_grad=weight.requires_grad)
 
 
 def _shape(place: Place, transposed: bool) -> tuple[int, ...]:

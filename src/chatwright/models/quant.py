@@ -163,12 +163,16 @@ class Linear8bit(Quantised):
         x_rows = x.reshape(-1, self.in_features).contiguous()  # (N, in)
         if not self._fits_kernel(x_rows):
             return super().product(x)
-        y = torch._weight_int8pack_mm(x_rows, self.codes, self.scales.to(x.dtype)).view(*x.shape[:-1], -1)
+        scales, most = self.scales.to(x.dtype), self.out_features // KERNEL_SIZE * KERNEL_SIZE
+        y = torch._weight_int8pack_mm(x_rows, self.codes[:most], scales[:most])
+        if most < self.out_features:  # a vocabulary is seldom a multiple of 16
+            y = torch.cat([y, F.linear(x_rows, self.rows(most, self.out_features, x.dtype))], dim=-1)
+        y = y.view(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias.to(x.dtype)
 
     def _fits_kernel(self, x_rows: Tensor) -> bool:
-        even = not (self.in_features % KERNEL_SIZE or self.out_features % KERNEL_SIZE)
-        return even and not (x_rows.data_ptr() % KERNEL_BYTES or self.codes.data_ptr() % KERNEL_BYTES)
+        fits = not self.in_features % KERNEL_SIZE and self.out_features >= KERNEL_SIZE
+        return fits and not (x_rows.data_ptr() % KERNEL_BYTES or self.codes.data_ptr() % KERNEL_BYTES)
 
     def rows(self, start: int, end: int, dtype: torch.dtype) -> Tensor:
         codes, scales = self.codes[start:end], self.scales[start:end]
@@ -184,8 +188,18 @@ class Linear8bit(Quantised):
         scales = largest / 127
         self.scales.copy_(scales)
         for some in parts:
-            exact = weight[some].float() / divisor(scales[some, None])
-            self.codes[some] = exact.round_().clamp_(-127, 127).to(torch.int8)
+            self.codes[some] = _codes(weight[some], scales[some])
+
+    def put(self, indices: Tensor, rows: Tensor) -> None:
+        """Other weights (n, in) for the outputs at (n,) `indices`."""
+        scales = rows.float().abs().amax(dim=1) / 127
+        self.codes[indices], self.scales[indices] = _codes(rows, scales), scales
+
+
+def _codes(weight: Tensor, scales: Tensor) -> Tensor:
+    """(n, in), (n,) -> (n, in): the nearest codes."""
+    exact = weight.float() / divisor(scales[:, None])
+    return exact.round_().clamp_(-127, 127).to(torch.int8)
 
 
 class _Product(torch.autograd.Function):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from chatwright.errors import ConfigError
+from chatwright.models.quant import Linear8bit
 
 
 class TokenRows(nn.Module):
@@ -35,15 +36,28 @@ class TokenRows(nn.Module):
         """Puts the rows into the (V, C) matrix, in its precision."""
         weight[self.indices] = self.rows.to(weight.dtype)
 
-    @torch.no_grad()
-    def undo(self, weight: Tensor) -> None:
-        """Puts back what stood in the (V, C) matrix before these rows."""
-        weight[self.indices] = self.before
-
     def slope(self, ids: Tensor) -> Tensor:
         """(B, T) ids -> (B, T, C) zeros, to be added to the embeddings: through them the gradient reaches `rows`."""
         zeros: Tensor = _Slope.apply(self.rows, ids, self.indices)  # type: ignore[no-untyped-call]
         return zeros
+
+
+@torch.no_grad()
+def put(table: nn.Module, indices: Tensor, rows: Tensor) -> None:
+    """Puts (n, C) rows at the (n,) indices of an embedding or a head, in its precision."""
+    if isinstance(table, Linear8bit):
+        table.put(indices, rows)
+    else:
+        assert isinstance(table, nn.Embedding | nn.Linear)
+        table.weight[indices] = rows.to(table.weight.dtype)
+
+
+def grown(weight: Tensor, known: int, tokens: int) -> nn.Parameter:
+    """(V, C) -> (max(V, tokens), C), the rows from `known` on being the mean of those before."""
+    mean = weight.detach()[:known].float().mean(dim=0, keepdim=True).to(weight.dtype)
+    after = weight.detach()[tokens:]
+    rows = torch.cat([weight.detach()[:known], mean.expand(tokens - known, -1), after])
+    return nn.Parameter(rows, requires_grad=weight.requires_grad)
 
 
 class _Slope(torch.autograd.Function):
