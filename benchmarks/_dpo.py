@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BATCH, WINDOW, WARM = 8, 512, 2
 LEARNING_RATE = 1e-5
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 64}
-ALWAYS = {"template": "alpaca", "device": "cpu", "batch_size": BATCH, "seq_len": WINDOW, "lr": LEARNING_RATE}
+ALWAYS = {"template": "alpaca", "device": "cpu", "seq_len": WINDOW, "lr": LEARNING_RATE}
 # nothing but steps: the other side neither validates nor samples nor asks questions at the end
 ONLY = {"validation_share": 0, "test_share": 0, "eval_batches": 1, "compare": False, "guards": {"prompts": 0}}
 PAIRS = "pairs.json"  # in the folder that all processes share: what is learned, in the order in which it is learned
@@ -53,9 +53,9 @@ class Watch:
     asked: int = 0
     asking: float = 0.0
 
-    def figures(self, trained: int) -> dict[str, Any]:
+    def figures(self, trained: int, batch: int) -> dict[str, Any]:
         """Pairs a second over the counted steps, with and without the start model's forwards; peak memory in GB."""
-        pair = (self.ends[-1] - self.ends[WARM - 1]) / (BATCH * (len(self.ends) - WARM))
+        pair = (self.ends[-1] - self.ends[WARM - 1]) / (batch * (len(self.ends) - WARM))
         before = self.asking / self.asked if self.asked else 0.0
         found = {"pairs_per_second": 1 / (pair + before), "in_steps": 1 / pair, "trained": trained}
         return {**found, "peak_gb": peak(), "over_gb": peak() - self.held, "losses": self.losses}
@@ -122,9 +122,10 @@ def ours(given: argparse.Namespace, way: Way) -> dict[str, Any]:
         answers._groups = _apart(answers._groups)
     place = {"model": str(given.place / "model"), "data": str(given.data), "out": given.out}
     never = {"save_every": given.steps, "eval_every": given.steps, "sample_every": given.steps}
+    batch = {"batch_size": given.batch}
     run = {"steps": given.steps, "threads": given.threads, "prepared": str(given.place / "prepared"), "json": True}
-    commands.run("dpo", {**ALWAYS, **ONLY, **place, **never, **run, **way.settings})
-    return watch.figures(trained[-1])
+    commands.run("dpo", {**ALWAYS, **ONLY, **place, **never, **batch, **run, **way.settings})
+    return watch.figures(trained[-1], given.batch)
 
 
 def _checked(batches: Iterator["Answers"], expected: Iterator[dict[str, list[int]]]) -> Iterator["Answers"]:
@@ -192,8 +193,8 @@ def theirs(given: argparse.Namespace, way: Way) -> dict[str, Any]:
             self.lr_scheduler = LambdaLR(self.optimizer, lambda done: rate(done + 1, steps, 1.0, optim))
             return self.lr_scheduler
 
-    pairs = json.loads((given.place / PAIRS).read_text())[: steps * BATCH]
-    sizes = {"per_device_train_batch_size": BATCH, "max_steps": steps, "max_length": WINDOW + 1}
+    pairs = json.loads((given.place / PAIRS).read_text())[: steps * given.batch]
+    sizes = {"per_device_train_batch_size": given.batch, "max_steps": steps, "max_length": WINDOW + 1}
     same = {"beta": 0.1, "adam_beta1": optim.beta1, "adam_beta2": optim.beta2, "weight_decay": optim.weight_decay}
     trainer = Fed(
         model=AutoModelForCausalLM.from_pretrained(given.place / "model", dtype=getattr(torch, dtype)),
@@ -208,7 +209,7 @@ def theirs(given: argparse.Namespace, way: Way) -> dict[str, Any]:
         peft_config=LoraConfig(**adapter) if adapter else None,
     )  # fmt: skip
     trainer.train()
-    return watch.figures(sum(p.numel() for p in trainer.model.parameters() if p.requires_grad))
+    return watch.figures(sum(p.numel() for p in trainer.model.parameters() if p.requires_grad), given.batch)
 
 
 def peak() -> float:

@@ -1,10 +1,10 @@
 """DPO: `chatwright dpo` beside trl's DPOTrainer: whether both learn the same, how fast, and in how much memory.
 
     python benchmarks/dpo.py preferences.json [--rounds 3] [--steps 8] [--curve 30] [--only curve|speed]
-        [--ways NAME ...] [--quick] [--json]
+        [--curves NAME ...] [--ways NAME ...] [--batch 8] [--quick] [--json]
 
 A GPT-2 124M with random weights (made by transformers from a seed), rows with instruction, input, chosen and rejected, the
-Alpaca layout, 8 pairs a step, every run in its own process; rows whose answers are equal are left out on both sides.
+Alpaca layout, `--batch` pairs a step, every run in its own process; rows whose answers are equal are left out on both sides.
 The curve: the loss of every step in fp32, the same ids, AdamW, learning rates and clipping. Speed: pairs a second from the
 end of one step to the end of the next, the first two left out, and what the start model was asked before training shared
 out among the pairs; medians over rounds taken in turn. Needs the extra `dev` (with trl) and, in CHATWRIGHT_TEST_DATA or
@@ -34,7 +34,7 @@ ADAPTER = {"peft": {**PEFT, "target_modules": ["c_attn", "c_proj", "c_fc"]}}
 HALF = {"weights": "bfloat16"}  # the base held in bf16, as ours is
 
 CURVES = {
-    "trl": Way("trl, 8 at a time", False, FP32),
+    "trl": Way("trl", False, FP32),
     "trl-2x4": Way("trl, 4 times 2", False, {**FP32, **IN_TWOS}),
     "chatwright": Way("chatwright", True, {"dtype": "fp32"}),
     "chatwright-2x4": Way("chatwright, 4 times 2", True, {"dtype": "fp32", "batch_size": 2, "accumulate": 4}),
@@ -86,8 +86,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="how often the speed of each way is measured")
     parser.add_argument("--steps", type=int, default=8, help="steps that are counted")
     parser.add_argument("--curve", type=int, default=30, help="steps of the curves")
+    parser.add_argument("--curves", nargs="+", choices=CURVES, default=list(CURVES), help="whose losses are compared")
     parser.add_argument("--only", choices=("curve", "speed"), help="leave the other one out")
     parser.add_argument("--ways", nargs="+", choices=SPEEDS, default=list(SPEEDS), help="whose speed is measured")
+    parser.add_argument("--batch", type=int, default=BATCH, help="pairs a step; 8 where they come 2 at a time")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processor threads of each way")
     parser.add_argument("--quick", action="store_true", help="a tiny model and few steps: to see that it runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -97,6 +99,9 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if given.data is None or not given.data.is_file():
         parser.error("give the file of rows, or set CHATWRIGHT_TEST_DATA to the folder of preferences.json")
+    asked = (given.curves if given.only != "speed" else []) + (given.ways if given.only != "curve" else [])
+    if given.batch != BATCH and not given.one and any(name.endswith("2x4") for name in asked):
+        parser.error(f"--batch {given.batch}: what comes 4 times 2 is a batch of 8; name the other --curves and --ways")
     if given.quick and not given.one:
         given.rounds, given.steps, given.curve = 1, 3, 5
     return given
@@ -115,7 +120,7 @@ def child(name: str, given: argparse.Namespace, steps: int) -> dict[str, Any]:
     """One of them in a process of its own."""
     print(name, file=sys.stderr)
     words = [str(given.data), "--one", name, "--steps", str(steps), "--threads", str(given.threads)]
-    words += ["--place", str(given.place)] + (["--quick"] if given.quick else [])
+    words += ["--batch", str(given.batch), "--place", str(given.place)] + (["--quick"] if given.quick else [])
     environ = {**os.environ, "OMP_NUM_THREADS": str(given.threads)}
     with tempfile.TemporaryDirectory(dir=given.place) as out:
         command = [sys.executable, __file__, *words, "--out", str(Path(out) / "run")]
@@ -127,9 +132,11 @@ def child(name: str, given: argparse.Namespace, steps: int) -> dict[str, Any]:
 
 def curve(given: argparse.Namespace) -> dict[str, Any]:
     """The losses of every run, and the largest relative difference of a step between some two of them."""
-    losses = {name: child(f"curve/{name}", given, given.curve)["losses"] for name in CURVES}
+    losses = {name: child(f"curve/{name}", given, given.curve)["losses"] for name in CURVES if name in given.curves}
     apart = {}
     for name, other in AGAINST.items():
+        if not {name, other} <= set(losses):
+            continue
         each = [abs(a - b) / abs(b) for a, b in zip(losses[name], losses[other], strict=True)]
         most = max(each)
         apart[name] = {"against": other, "largest": most, "at_step": each.index(most) + 1, "same": most <= ALIKE}
@@ -163,7 +170,7 @@ def machine(given: argparse.Namespace, load: tuple[float, float]) -> dict[str, A
 
     versions = {name: version(name) for name in ("chatwright", "torch", "transformers", "peft", "trl")}
     told = {**here(), "threads": given.threads, "load": [round(one, 2) for one in load]}
-    return {"machine": told, "versions": versions, "quick": given.quick}
+    return {"machine": told, "versions": versions, "batch": given.batch, "quick": given.quick}
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -173,7 +180,9 @@ def show(result: Mapping[str, Any]) -> None:
     print(
         f"{told['processor']}, {told['cores']} cores, {told['memory']}, {told['threads']} threads, load {told['load']}"
     )
-    print(f"{result['pairs']:,} pairs, {BATCH} a step; {result['left_out']} rows of equal answers are left out")
+    print(
+        f"{result['pairs']:,} pairs, {result['batch']} a step; {result['left_out']} rows of equal answers are left out"
+    )
     if "curve" in result:
         show_curve(result["curve"])
     if "speed" in result:

@@ -27,6 +27,7 @@ from chatwright.generate.capacity import Capacity
 from chatwright.generate.engine import Engine
 from chatwright.generate.sampling import Sampling
 from chatwright.models.gpt2 import MODEL, SIZES
+from chatwright.models.inference import prepare
 from chatwright.text import template
 from chatwright.text.tokenizer import Tokenizer
 
@@ -64,12 +65,13 @@ def random_model(folder: Path, load_in: LoadIn | None) -> Checkpoint:
     model = MODEL.build({"vocab_size": 50257, **SIZES["gpt2"]})
     tokenizer = Tokenizer.train(["a b c d"], 260, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
     Checkpoint(model, tokenizer, template.load("chatml")).save(folder)
-    return Checkpoint.load(folder, quiet=True, load_in=load_in)
+    checkpoint = Checkpoint.load(folder, quiet=True, load_in=load_in)
+    prepare(checkpoint.model.eval())
+    return checkpoint
 
 
 def engine(checkpoint: Checkpoint, **capacity: Any) -> Engine:
     """One that stops at nothing, so that every answer has as many tokens as it may."""
-    checkpoint.model.eval()
     return Engine(checkpoint.model, checkpoint.tokenizer, (), Capacity(**capacity))
 
 

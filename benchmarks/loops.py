@@ -1,9 +1,12 @@
 """Against severe repetition: pairs of a model's own loops beside what people answered, with and without unlikelihood.
 
-    python benchmarks/loops.py MODEL DATA [--lr 5e-5] [--steps 60] [--unlikelihood 0 0.5 1] [--json]
+    python benchmarks/loops.py MODEL DATA [--lr 5e-5] [--steps 60] [--unlikelihood 0 0.5 1] [--temperature 1] [--json]
 
-MODEL is a fine-tuned model, DATA the conversations it was tuned on. Its answers to the prompts that are trained on are
-made into pairs by `chatwright pairs`; `dpo` learns from them; then it is asked the prompts that are held out, greedily.
+MODEL is a fine-tuned model, DATA the conversations it was tuned on; or MODEL is a base and DATA a play (.txt, speeches with
+a name and a colon above each), on whose longer speeches it is fine-tuned first: the first line asks for the others, which
+a small model soon answers in circles. Its answers to the prompts that are trained on, given
+at that temperature (0: one answer each), are made into pairs by `chatwright pairs`; `dpo` learns from them; then it is
+asked the prompts that are held out, greedily.
 Shown are the share of repeated 4-grams, of different word pairs, of answers that loop and that stop, and the loss on the
 held-out answers of people, which is the price.
 """
@@ -29,6 +32,7 @@ from chatwright.objectives.sft import Sft
 SHARES = (0.8, 0.1, 0.1)
 LONGEST = 128  # tokens of an answer
 SEQ_LEN = 256
+LINES, MOST_LINES, MOST_SPEECHES = 4, 9, 800  # of a speech besides its first line; of a play
 
 
 def main() -> None:
@@ -51,6 +55,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--nll-weight", type=float, default=0.2)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the answers that pairs are made of")
+    parser.add_argument("--sft-lr", type=float, default=1e-3, help="of the fine-tuning on a play")
+    parser.add_argument("--sft-steps", type=int, default=60, help="of the fine-tuning on a play")
+    parser.add_argument("--prompts", type=int, help="that pairs are made of, at most")
     parser.add_argument("--unlikelihood", type=float, nargs="+", default=[0.0, 0.5, 1.0])
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
@@ -58,16 +66,16 @@ def arguments() -> argparse.Namespace:
 
 def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """A row for the start and one for every run."""
+    if given.data.endswith(".txt"):
+        given.data = speeches(Path(given.data), folder / "speeches.jsonl")
+        given.model = tuned(given, str(folder / "sft"))
     parts = split(source.read(given.data, kind="conversations").records, SHARES)
     train, held = folder / "train.jsonl", [*parts.validation, *parts.test]
     train.write_text("".join(json.dumps(as_row(one)) + "\n" for one in parts.train), encoding="utf-8")
     pairs = folder / "pairs.jsonl"
-    shared = {"max_tokens": LONGEST, "json": True}
-    kinds = ["loops", "runs-on"]
-    made = chatwright.run(
-        "pairs",
-        {"model": given.model, "data": str(train), "out": str(pairs), "kind": kinds, "answers": 2, "each": 2, **shared},
-    )
+    asked = {"temperature": given.temperature, "answers": 2, "each": 2, "max_tokens": LONGEST, "json": True}
+    asked |= {"kind": ["loops", "runs-on"], "max_samples": given.prompts}
+    made = chatwright.run("pairs", {"model": given.model, "data": str(train), "out": str(pairs), **asked})
     rows = [{"unlikelihood": "start", "pairs": made["pairs"], **figures(given.model, held)}]
     if not made["pairs"]:  # a model without faults has nothing to unlearn
         return rows
@@ -78,6 +86,25 @@ def measured(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         chatwright.run("dpo", {"model": given.model, "data": str(pairs), "out": out, **own, **fixed})
         rows.append({"unlikelihood": weight, "pairs": made["pairs"], **figures(out, held)})
     return rows
+
+
+def speeches(play: Path, out: Path) -> str:
+    """The longer speeches as conversations, one a line: where they are."""
+    rows = []
+    for block in play.read_text(encoding="utf-8").split("\n\n"):
+        first, *others = block.strip().split("\n")[1:] or [""]
+        if len(others) >= LINES:
+            rows.append({"instruction": first, "input": "", "output": "\n".join(others[:MOST_LINES])})
+    out.write_text("".join(json.dumps(row) + "\n" for row in rows[:MOST_SPEECHES]), encoding="utf-8")
+    return str(out)
+
+
+def tuned(given: argparse.Namespace, out: str) -> str:
+    """A base fine-tuned on the conversations of `given`, with the same ones held out."""
+    own = {"model": given.model, "data": given.data, "template": "chatml", "lr": given.sft_lr, "steps": given.sft_steps}
+    held = {"validation_share": SHARES[1], "test_share": SHARES[2], "seq_len": SEQ_LEN, "max_truncated_share": 0.05}
+    chatwright.run("sft", {**own, **held, "out": out, "compare": False, "proofs": "warn", "json": True})
+    return out
 
 
 def as_row(conversation: Any) -> dict[str, Any]:

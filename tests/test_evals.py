@@ -519,6 +519,14 @@ def test_before_and_after_is_red_when_a_stage_was_examined_otherwise_or_not_at_a
     assert proofs.before_after_proof({"base": base}).state == "not run"
 
 
+def test_stages_are_listed_as_people_list_them() -> None:
+    names = ("base", "sft", "dpo", "grpo")
+    found = proofs.before_after_proof({name: evaluated(name, "stop", count=2) for name in names})
+    assert found.says.startswith("base, sft, dpo and grpo gave 2 replies each")
+    found = proofs.before_after_proof({**dict.fromkeys(names[1:]), "base": evaluated("base", "stop", count=2)})
+    assert found.says == "sft, dpo and grpo were not evaluated."
+
+
 def test_a_stage_that_became_worse_is_said_in_words() -> None:
     found = proofs.before_after_proof({"base": evaluated("base", "stop"), "sft": evaluated("sft", "length")})
     assert found.state == "warning"

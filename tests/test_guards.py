@@ -54,7 +54,7 @@ def test_a_policy_that_fares_well_or_has_not_moved_raises_no_alarm(now: Reading)
             "more answers loop (2 % to 14 %): lower --lr, raise --beta, or add pairs that reject loops",
         ),
         ({"leak_rate": 0.2}, "more answers speak for the user (0 % to 20 %): lower --lr, raise --beta"),
-        ({"kl": 14.23}, "the policy left the reference (KL 14.2 nats an answer): raise --beta, lower --lr"),
+        ({"kl": 14.23}, "the policy left the reference (KL 14.2 nats an answer): lower --lr, raise --beta"),
     ],
 )
 def test_each_harm_has_a_sentence_with_its_figures_and_the_setting_that_helps(
@@ -62,6 +62,24 @@ def test_each_harm_has_a_sentence_with_its_figures_and_the_setting_that_helps(
 ) -> None:
     (alarm,) = alarms(START, reading(**changes))
     assert (alarm.says, alarm.step) == (sentence, 60)
+
+
+@pytest.mark.parametrize(
+    ("remedies", "helps"),
+    [
+        (("beta", "nll_weight"), "lower --lr, raise --beta or --nll-weight"),
+        (("beta",), "lower --lr, raise --beta"),
+        ((), "lower --lr"),
+    ],
+)
+def test_a_setting_that_the_verb_does_not_have_is_not_advised(remedies: tuple[str, ...], helps: str) -> None:
+    ill = reading(chosen=-4.1, words=30.0, stop_rate=0.7, loop_rate=0.2, leak_rate=0.2, kl=14.0)
+    says = [alarm.says for alarm in alarms(START, ill, remedies=remedies)]
+    assert len(says) == 6
+    assert says[0].endswith(f" nats): {helps}")
+    assert says[1].endswith("words: give more pairs of equal length")
+    hold = helps.removesuffix(" or --nll-weight")
+    assert [one.partition(": ")[2] for one in says[2:]] == [hold, f"{hold}, or add pairs that reject loops", hold, hold]
 
 
 def test_a_reward_that_rises_while_health_falls_is_a_grader_that_is_gamed() -> None:

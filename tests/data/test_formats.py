@@ -544,7 +544,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("multiple_choice", {"question": "Which?", "A": "rice", "B": "rye"}, "the row has no 'answer'"),
     ("multiple_choice", {"question": "Which?", "A": "rice", "B": "rye", "answer": 1}, "must be one of A, B"),
     ("multiple_choice", {"question": "Which?", "answer": "A"}, "the row has no 'choices'"),
-    ("graded", {**MALT, "grader": "contain"}, "there is no 'contain', did you mean 'contains'"),
+    ("graded", {**MALT, "grader": "contain"}, "there is no grader 'contain', did you mean 'contains'"),
     ("graded", {**MALT, "grader": "primer"}, "'primer' asks questions and grades none"),
     ("graded", {**MALT, "grader": None}, "'grader' is null"),
     ("graded", {**MALT, "answer": "barley"}, "'answer' is text, 'barley'; it must be an object"),
@@ -571,6 +571,16 @@ def test_a_bad_row_of_each_format_is_refused_in_one_sentence(name: str, row: dic
     assert "\n" not in str(caught.value)
 
 
+def test_an_unknown_grader_is_told_of_graders_and_of_no_question_set() -> None:
+    row = {**MALT, "grader": "arithmetics"}
+    with pytest.raises(DataError) as caught:
+        parsed(recognise([row], "file", format="graded"), row)
+    known = str(caught.value).partition("; known: ")[2].split(", ")
+    assert {"choice", "contains", "number"} <= set(known)
+    assert not {"arithmetic", "facts", "primer"} & set(known)
+    assert "did you mean" not in str(caught.value)
+
+
 def test_every_format_has_a_bad_row() -> None:
     assert {name for name, _, _ in BAD} == set(FORMATS)
 
@@ -578,7 +588,7 @@ def test_every_format_has_a_bad_row() -> None:
 def test_a_bad_problem_is_named_by_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "exam.jsonl"
     path.write_text(f"{json.dumps(MALT)}\n{json.dumps({**MALT, 'grader': 'contain'})}\n")
-    with pytest.raises(DataError, match=r"exam\.jsonl:2: tasks: there is no 'contain', did you mean 'contains'"):
+    with pytest.raises(DataError, match=r"exam\.jsonl:2: there is no grader 'contain', did you mean 'contains'"):
         source.read(str(path))
 
 

@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_runs
 import torch
 from small_answers import alone, difference, families, family, gpt2, gradients
 from trl_referee import TOLERANCE, assert_same_gradients, figure, kto_trainer, padded, quietly, two_models
 
 from chatwright.data.answers import Choices, collate, with_strangers
 from chatwright.data.examples import Examples, Tokens
+from chatwright.evals.loss import measure
+from chatwright.generate.sampling import Sampling
 from chatwright.objectives.kto import Kto
 from chatwright.text.pieces import Example
+from chatwright.train.panel import Panel
 
 pytestmark = list(quietly)
 LENGTHS = ((9, 5), (1, 3), (4, 1), (12, 8), (2, 7))  # of a prompt and its answer
@@ -83,6 +87,24 @@ def test_no_gradient_comes_from_what_strangers_gain() -> None:
     assert float(usual) > 40
     wanted = gradients(policy, expected)
     assert difference(gradients(policy, Kto().loss(policy, batch).total), wanted) < TOLERANCE
+
+
+def test_the_panel_shows_what_good_and_bad_answers_gained_however_they_are_batched() -> None:
+    """A batch may have more of one kind, or none of it; what is shown are means over all of a kind."""
+    policy, start = two_models()
+    data = known(rated(), start)
+    batches = [collate(data, some, {}) for some in ([0], [1, 2, 3], [4])]
+    found = measure(policy, Kto(), batches, [1] * 500)
+    row, _, _ = Panel(small_runs.policy(), [], Sampling(), None).look(0, found)
+    with torch.no_grad():
+        gained = alone(policy, [members(data, 0)]) - torch.from_numpy(data.reference[0])
+    good = torch.tensor(GOOD) > 0
+    assert row["chosen"] == pytest.approx(float(gained[good].mean()), abs=TOLERANCE)
+    assert row["rejected"] == pytest.approx(float(gained[~good].mean()), abs=TOLERANCE)
+    of_good, _, _ = Panel(small_runs.policy(), [], Sampling(), None).look(
+        0, measure(policy, Kto(), batches[:1], [1] * 500)
+    )
+    assert of_good["rejected"] is None  # there was none
 
 
 # ---- strangers

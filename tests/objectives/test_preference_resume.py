@@ -159,8 +159,10 @@ def test_nor_with_other_pairs_in_a_file_of_the_same_name(run: Run, tmp_path: Pat
     with signalled_after(2), pytest.raises(Interrupted):
         run("run", kind, data=data)
     pairs(data, 25)
+    before = (tmp_path / "run" / FILE).read_bytes()
     with pytest.raises(ConfigError, match="data fingerprint"):
         run("run", kind, data=data, resume=True)
+    assert (tmp_path / "run" / FILE).read_bytes() == before  # nor is the start asked for them first
 
 
 def test_while_the_start_is_asked_ctrl_c_leaves_nothing_that_stops_the_next_start(

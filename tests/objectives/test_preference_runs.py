@@ -10,8 +10,10 @@ import pytest
 from preferring_runs import VERBS, pair, pairs, prefer, rows, written
 from tuned_runs import base
 
+from chatwright import registry
 from chatwright.checkpoint import Checkpoint
 from chatwright.commands import _preferring
+from chatwright.evals import guards
 
 PROOFS = {"mask", "stop", "parity", "sanity", "guard rails"}
 START = {"dpo": math.log(2), "ipo": 25.0, "kto": 0.5}
@@ -56,9 +58,7 @@ def test_a_run_leaves_a_model_with_its_proofs_and_what_the_panel_saw(verb: str, 
     assert [row["step"] for row in panel] == [0, 2, 4]
     assert [row["step"] for row in reached["panel"]] == [0, 2, 4]
     for row in panel:
-        unmeasured = ("chosen", "rejected") if verb == "kto" else ()
-        for name in (*OVER_PAIRS, *OWN):
-            assert (row[name] is None) is (name in unmeasured), name
+        assert [name for name in (*OVER_PAIRS, *OWN) if row[name] is None] == []
         assert (row["n"], row["pairs"]) == (4, reached["losses"]["validation"]["count"])
     assert panel[0]["kl"] == pytest.approx(0, abs=1e-4)
     assert reached["loss_before"] == pytest.approx(START.get(verb, reached["loss_before"]), rel=1e-5)
@@ -158,6 +158,21 @@ def test_a_reckless_rate_raises_the_alarm_in_words(
     proof = next(one for one in strictly(tmp_path / "run" / "proofs.json")["proofs"] if one["name"] == "guard rails")
     assert "chosen answers became less likely" in proof["says"]
     assert "chosen answers became less likely" in (tmp_path / "run" / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "grpo", "ppo"])
+def test_alarms_name_only_settings_that_the_verb_has(verb: str) -> None:
+    objective = vars(registry.load("objectives", verb))[verb.title()]
+    assert set(objective.remedies) <= set(guards.REMEDIES)
+    assert set(objective.remedies) <= set(registry.load("commands", verb).Settings.model_fields)
+
+
+def test_an_alarm_of_orpo_does_not_advise_what_orpo_does_not_have(place: Path, tmp_path: Path) -> None:
+    """Nor a higher --beta, which drives it on."""
+    more = {"steps": 12, "batch_size": 8, "validation_share": 0.4, "lr": 0.3, "eval_every": 4, "guards_prompts": 24}
+    alarms = prefer("orpo", place / "chatbot", place / "many.jsonl", tmp_path / "run", **more)["alarms"]
+    assert any(alarm.endswith("nats an answer): lower --lr") for alarm in alarms)
+    assert [alarm for alarm in alarms if "--beta" in alarm or "--nll-weight" in alarm] == []
 
 
 def test_a_gentle_rate_raises_none(place: Path, tmp_path: Path) -> None:

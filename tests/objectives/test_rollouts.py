@@ -13,13 +13,16 @@ import torch
 from small_rollouts import ASKING, PROBLEMS, even, job, measured, objective, rounds
 from small_runs import policy, weights
 
+from chatwright.checkpoint import newest_checkpoint
 from chatwright.errors import DataError
 from chatwright.evals import rollouts as pages
 from chatwright.evals.rollouts import RolloutLog, Totals
 from chatwright.generate.completion import Completion
-from chatwright.objectives.rollouts import Earned, Place, as_tokens
+from chatwright.generate.sampling import Sampling
+from chatwright.objectives.rollouts import Earned, Place, Worth, as_tokens
 from chatwright.text.records import Problem, conversation
 from chatwright.train import stage
+from chatwright.train.panel import Panel
 from chatwright.train.signals import Interrupted
 
 BOTH = pytest.mark.parametrize("name", ["grpo", "ppo"])
@@ -193,6 +196,63 @@ def test_rewards_that_never_differ_end_in_one_sentence_that_says_what_to_do(name
     with pytest.raises(DataError, match=r"in each of 50 rounds in a row, so nothing is learned: give problems that"):
         next(made.batches(made.prepare(PROBLEMS, one), one, one))
     assert made.loss(one.model, next(made.once(made.prepare(PROBLEMS, one)))).total.isfinite()
+
+
+def solved_after(rounds: int) -> Worth:
+    """Everybody answers rightly from that round on; one more is asked to see the start model's loss."""
+    asked: list[int] = []
+
+    def worth(problems: Sequence[Problem], completions: Sequence[Completion]) -> Earned:
+        asked.append(1)
+        right = Earned([1.0] * len(completions), [1.0] * len(completions))
+        return even(problems, completions) if len(asked) <= rounds + (rounds > 0) else right
+
+    return worth
+
+
+@BOTH
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_whose_problems_are_all_solved_ends_with_the_model_that_solves_them(
+    name: str, accumulate: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it stands after the last step that taught anything: looked at, saved, and said; a half-made step is forgotten."""
+    given = {"accumulate": accumulate, "settings": {"accumulate": accumulate, "eval_every": 2}}
+    rounds = 5 if accumulate == 2 else 3  # the round that nothing is accumulated with is the fifth
+    made = job(name, tmp_path / "run", worth=solved_after(rounds), **given)
+    panel = Panel(made.policy, [one.prompt for one in PROBLEMS[:2]], Sampling(max_tokens=4), None)
+    made = replace(made, panel=panel)
+    done = rounds // accumulate
+    assert stage.run(made).steps == done
+    said = capsys.readouterr().err
+    assert "every answer was right in each of 50 rounds in a row: there is nothing left to learn" in said
+    assert f"ends after {done} steps" in said
+    steps = [row["step"] for row in measured(tmp_path / "run") if row["split"] == "train"]
+    assert steps == list(range(1, done + 1))
+    looks = [row["step"] for row in measured(tmp_path / "run") if row["split"] == "panel"]
+    assert looks == ([0, 2, 3] if done == 3 else [0, 2])
+    last = newest_checkpoint(tmp_path / "run")
+    assert last.name == f"step-{done:06d}"
+    assert (last / "model.safetensors").read_bytes() == weights(tmp_path / "run")
+    again = stage.run(job(name, tmp_path / "run", resume=True, worth=solved_after(0), **given))
+    assert again.steps == done  # it is finished
+
+
+@BOTH
+def test_a_start_that_is_always_right_and_answers_that_are_all_as_wrong_end_in_the_sentence(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="nothing is learned"):
+        stage.run(job(name, tmp_path / "right", worth=solved_after(0)))
+
+    asked: list[int] = []
+
+    def gone(problems: Sequence[Problem], completions: Sequence[Completion]) -> Earned:
+        asked.append(1)
+        wrong = Earned([0.0] * len(completions), [0.0] * len(completions))
+        return even(problems, completions) if len(asked) <= 3 else wrong
+
+    with pytest.raises(DataError, match="nothing is learned"):
+        stage.run(job(name, tmp_path / "wrong", worth=gone))
 
 
 def test_data_without_a_problem_are_refused() -> None:

@@ -1,7 +1,7 @@
 """What the verbs over preferences share: pairs read and split, the start model asked, the policy watched, the report."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from chatwright.models.device import device_of
 from chatwright.objectives import reference as references
 from chatwright.objectives.protocol import Objective
 from chatwright.objectives.reference import FrozenCopy, OnDisk, Reference, WithoutAdapter
-from chatwright.train import stage
+from chatwright.train import resume, stage
 from chatwright.train.panel import Panel
 from chatwright.train.settings import PreferenceSettings
 from chatwright.train.trainer import Trainer
@@ -34,6 +34,11 @@ class Preferring(Objective[Choices], Protocol):
 
     @property
     def needs_start(self) -> bool: ...
+
+    @property
+    def remedies(self) -> Collection[str]:
+        """The settings that alarms may name."""
+        ...
 
     def of(self, examples: Examples) -> Choices:
         """Its data of prepared examples."""
@@ -81,7 +86,7 @@ def _job(verb: str, settings: S, policy: Checkpoint, data: training.Data, make: 
     prompts = [one[:-1] for one in data.samples("validation", "test", "train") if one.messages[-1].role == "assistant"]
     own = [one[:-1] for one in data.samples("validation", "test")]
     way = Sampling(settings.guards.max_tokens, settings.guards.temperature, seed=settings.seed)
-    panel = Panel(policy, own[: settings.guards.prompts], way, in_panel)
+    panel = Panel(policy, own[: settings.guards.prompts], way, in_panel, remedies=objective.remedies)
     job = stage.Job(verb, settings, policy, objective, held, data.report, panel=panel, live_prompt=prompts[0])
     if in_steps is None:
         job = replace(job, begin=lambda trainer, some: _with_start(trainer, some, objective, data.fingerprint))
@@ -134,6 +139,7 @@ def _with_start(
     Of the training data, what the run will come to; nothing where the loss does not ask.
     """
     settings, path, model = trainer.settings, trainer.run_folder.path / FILE, trainer.policy.model
+    resume.check(trainer.run_folder, trainer.identity, type(settings))  # a run that is refused computes nothing first
     wanted = {name: np.arange(len(one)) for name, one in data.items()}
     visited = trainer.schedule.steps * settings.accumulate * settings.batch_size
     if not objective.needs_start:

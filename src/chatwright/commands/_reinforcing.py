@@ -156,7 +156,9 @@ def _job(
     watched = watched[: settings.guards.prompts]
     way = Sampling(settings.guards.max_tokens, settings.guards.temperature, seed=settings.seed)
     prompts = [one.prompt for one in watched]
-    panel = Panel(policy, prompts, way, in_panel, lambda answers: list(worth(watched, answers).rewards))
+    panel = Panel(
+        policy, prompts, way, in_panel, lambda answers: list(worth(watched, answers).rewards), objective.remedies
+    )
     live = prompts[0] if prompts else practice.problems[0].prompt
     job = Job(verb, settings, policy, objective, {"train": practice}, problems.report, live_prompt=live, panel=panel)
     return replace(job, beside=beside), panel, log

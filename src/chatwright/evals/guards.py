@@ -6,7 +6,7 @@ grow longer (Singhal et al., 2023), and when the grader is gamed (Gao et al., 20
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -18,6 +18,7 @@ from chatwright.evals.tables import NOTHING, percent
 SPLIT = "panel"  # of the rows in metrics.jsonl
 MOST_ROWS = 12  # of the sheet
 SPEAKS = "speaks for the user"
+REMEDIES = ("beta", "nll_weight", "length_normalised")  # settings that an alarm may name, where the verb has them
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,16 @@ class Alarm:
     step: int = 0
 
 
-def alarms(start: Reading, now: Reading, limits: Limits | None = None) -> list[Alarm]:
-    """What is wrong with the policy as it is `now`, held against itself at the start."""
+def alarms(
+    start: Reading, now: Reading, limits: Limits | None = None, remedies: Collection[str] = REMEDIES
+) -> list[Alarm]:
+    """What is wrong with the policy as it is `now`, held against itself at the start.
+
+    `remedies` are those of REMEDIES that the verb has: no alarm names a setting that would be refused.
+    """
     limits = limits or Limits()
-    ill = [*_length(start, now, limits), *_manners(start, now, limits)]
-    found = [*_pairs(start, now, limits), *ill, *_kl(now, limits)]
+    ill = [*_length(start, now, limits, remedies), *_manners(start, now, limits, remedies)]
+    found = [*_pairs(start, now, limits, remedies), *ill, *_kl(now, limits, remedies)]
     if ill and now.reward - start.reward > limits.reward:
         signs = " and ".join(says.partition(":")[0] for _, says in ill)
         rose = f"reward rose from {start.reward:.2f} to {now.reward:.2f} while {signs}"
@@ -188,7 +194,13 @@ HINT = (
 Found = list[tuple[str, str]]
 
 
-def _pairs(start: Reading, now: Reading, limits: Limits) -> Found:
+def _hold(remedies: Collection[str], *names: str) -> str:
+    """`lower --lr, raise --beta or --nll-weight`: with those of the settings that there are."""
+    flags = [f"--{name.replace('_', '-')}" for name in names if name in remedies]
+    return f"lower --lr, raise {' or '.join(flags)}" if flags else "lower --lr"
+
+
+def _pairs(start: Reading, now: Reading, limits: Limits, remedies: Collection[str]) -> Found:
     """Chosen answers that fall with the rejected ones, and pairs that are learned the wrong way round.
 
     Where there is no reference, accuracy may be low from the start: then it is no alarm while the margin rises.
@@ -197,21 +209,22 @@ def _pairs(start: Reading, now: Reading, limits: Limits) -> Found:
     found = []
     if count >= limits.fewest and now.chosen < limits.chosen:
         says = f"chosen answers became less likely ({now.chosen:+.1f} nats)"
-        found.append(("chosen", f"{says}: lower --lr, raise --beta or --nll-weight"))
+        found.append(("chosen", f"{says}: {_hold(remedies, 'beta', 'nll_weight')}"))
     if now.margin < start.margin and wilson(now.accuracy * count, count)[1] < 0.5:
         says = f"accuracy is below chance ({percent(now.accuracy)} of {count:,} pairs)"
         found.append(("accuracy", f"{says}: see whether chosen and rejected are exchanged in the data, lower --lr"))
     return found
 
 
-def _length(start: Reading, now: Reading, limits: Limits) -> Found:
+def _length(start: Reading, now: Reading, limits: Limits, remedies: Collection[str]) -> Found:
     """Answers that grow, which is the easiest way to be preferred, or wither."""
     if min(start.n, now.n) < limits.fewest or math.isnan(start.words):
         return []
     change = f"from {start.words:.1f} to {now.words:.1f} words"
     graded = not math.isnan(now.reward)
     if now.words > limits.longer * max(1.0, start.words):
-        helps = "raise --length-penalty" if graded else "give --length-normalised, or more pairs of equal length"
+        pairs = "give --length-normalised, or more pairs" if "length_normalised" in remedies else "give more pairs"
+        helps = "raise --length-penalty" if graded else f"{pairs} of equal length"
         return [("length", f"answers grew {change}: {helps}")]
     if now.words * limits.longer < start.words:
         helps = "lower --length-penalty or --lr" if graded else "give more pairs of equal length, lower --lr"
@@ -219,15 +232,16 @@ def _length(start: Reading, now: Reading, limits: Limits) -> Found:
     return []
 
 
-def _manners(start: Reading, now: Reading, limits: Limits) -> Found:
+def _manners(start: Reading, now: Reading, limits: Limits, remedies: Collection[str]) -> Found:
     """Shares of the answers that became worse beyond chance."""
+    hold = _hold(remedies, "beta")
     stops = f"fewer answers stop by themselves ({percent(start.stop_rate)} to {percent(now.stop_rate)})"
     loops = f"more answers loop ({percent(start.loop_rate)} to {percent(now.loop_rate)})"
     leaks = f"more answers speak for the user ({percent(start.leak_rate)} to {percent(now.leak_rate)})"
     judged = (
-        ("stop rate", 1 - start.stop_rate, 1 - now.stop_rate, f"{stops}: lower --lr, raise --beta"),
-        ("loops", start.loop_rate, now.loop_rate, f"{loops}: lower --lr, raise --beta, or add pairs that reject loops"),
-        (SPEAKS, start.leak_rate, now.leak_rate, f"{leaks}: lower --lr, raise --beta"),
+        ("stop rate", 1 - start.stop_rate, 1 - now.stop_rate, f"{stops}: {hold}"),
+        ("loops", start.loop_rate, now.loop_rate, f"{loops}: {hold}, or add pairs that reject loops"),
+        (SPEAKS, start.leak_rate, now.leak_rate, f"{leaks}: {hold}"),
     )
     return [
         (name, says)
@@ -241,7 +255,8 @@ def _beyond_chance(before: float, first: int, after: float, second: int) -> bool
     return wilson(after * second, second)[0] > wilson(before * first, first)[1]
 
 
-def _kl(now: Reading, limits: Limits) -> Found:
+def _kl(now: Reading, limits: Limits, remedies: Collection[str]) -> Found:
     if now.n >= limits.fewest and now.kl > limits.kl:
-        return [("KL", f"the policy left the reference (KL {now.kl:.1f} nats an answer): raise --beta, lower --lr")]
+        says = f"the policy left the reference (KL {now.kl:.1f} nats an answer)"
+        return [("KL", f"{says}: {_hold(remedies, 'beta')}")]
     return []

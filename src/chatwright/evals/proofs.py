@@ -176,22 +176,30 @@ def before_after_proof(stages: Mapping[str, Evaluation | None], *, consecutive: 
     done = {name: evaluation for name, evaluation in stages.items() if evaluation is not None}
     figures: dict[str, Any] = {"settings": {name: evaluation.fingerprint for name, evaluation in done.items()}}
     if missing:
-        return Proof("before/after", "red", f"{' and '.join(missing)} was not evaluated.", figures)
+        return Proof(
+            "before/after", "red", f"{_listed(missing)} {'were' if len(missing) > 1 else 'was'} not evaluated.", figures
+        )
     if len(done) < 2:
         return Proof("before/after", "not run", "There is only one model, so nothing to compare it with.", figures)
     first, *later = done.values()
     other = [evaluation.name for evaluation in later if evaluation.fingerprint != first.fingerprint]
     if other:
-        says = f"{' and '.join(other)} answered under other prompts, seeds or decoding than {first.name}."
+        says = f"{_listed(other)} answered under other prompts, seeds or decoding than {first.name}."
         return Proof("before/after", "red", says, figures)
     pairs = pairwise(done.values()) if consecutive else ((first, evaluation) for evaluation in later)
     found = [change for before, after in pairs for change in changes(before, after)]
     worse = [change for change in found if change.worse]
     figures["worse"] = [f"{change.second}: {change.what}" for change in worse]
-    says = f"{' and '.join(done)} gave {len(first.completions):,} replies each, with the same seeds and decoding"
+    says = f"{_listed(list(done))} gave {len(first.completions):,} replies each, with the same seeds and decoding"
     if worse:
         return Proof("before/after", "warning", f"{says}; worse: {'; '.join(map(_worse, worse))}.", figures)
     return Proof("before/after", "green", f"{says}; none became worse beyond chance.", figures)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`base, sft and dpo`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _same_says(figures: Mapping[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +17,8 @@ class Dpo(Preferring):
     `length_normalised`: log-probabilities are means over an answer's tokens, so that a long one gains nothing by its
     length (Meng et al., 2024, section 2.2, with the start model kept).
     """
+
+    remedies: ClassVar[tuple[str, ...]] = ("beta", "nll_weight", "length_normalised")
 
     label_smoothing: float = 0.0
     length_normalised: bool = False

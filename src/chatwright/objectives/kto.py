@@ -29,6 +29,7 @@ class Kto(Answering):
     rule: ClassVar[str] = "rated"
     unit: ClassVar[Unit] = "answer"
     needs_start: ClassVar[bool] = True
+    remedies: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: float = 0.1
     good_weight: float = 1.0
@@ -57,7 +58,10 @@ class Kto(Answering):
         ratio = own.detach()
         right = ((ratio > usual) == good).float().sum()
         signed = torch.where(good, ratio, -ratio)
-        return Loss(each.sum(), weight, {"accuracy": right, "margin": self.beta * signed.sum(), "z": usual * weight})
+        metrics = {"accuracy": right, "margin": self.beta * signed.sum(), "z": usual * weight}
+        # sums over the answers of one kind, of which there may be few or none in a batch; their share makes means of them
+        gains = {"good_gained": ratio[good].sum(), "bad_gained": ratio[~good].sum(), "good": good.float().sum()}
+        return Loss(each.sum(), weight, {**metrics, **gains})
 
     def answer_loss(self, gained: Tensor, usual: Tensor, good: Tensor) -> Tensor:
         """(n,) nats that answers gained, () z, (n,) whether they are good -> (n,) the loss of each."""

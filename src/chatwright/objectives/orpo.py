@@ -15,6 +15,7 @@ class Orpo(Preferring):
     """`beta` is the paper's lambda: what the odds count beside the mean loss of the chosen answer's tokens."""
 
     needs_start: ClassVar[bool] = False
+    remedies: ClassVar[tuple[str, ...]] = ()  # a higher beta would drive it on, and the chosen answer's loss is in it
 
     def pair_loss(self, pairs: Pairs) -> Tensor:
         chosen, rejected = pairs.chosen / pairs.chosen_tokens, pairs.rejected / pairs.rejected_tokens

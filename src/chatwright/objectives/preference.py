@@ -60,6 +60,7 @@ class Preferring(Answering):
     rule: ClassVar[str] = "preferences"
     unit: ClassVar[Unit] = "pair"
     needs_start: ClassVar[bool] = True  # whether the loss asks the start model
+    remedies: ClassVar[tuple[str, ...]] = ("beta", "nll_weight")  # settings that the panel's alarms may name
 
     beta: float = 0.1
     nll_weight: float = 0.0

@@ -51,7 +51,10 @@ class Objective(Protocol[Prepared]):
     def batches(
         self, data: Prepared, policy: Checkpoint, start: Checkpoint, cursor: dict[str, Any] | None = None
     ) -> Iterator[Batch]:
-        """Batches without end, from `cursor` on. `policy` is being trained, `start` is the frozen model it began as."""
+        """Batches from `cursor` on, without end unless nothing is left to learn.
+
+        `policy` is being trained, `start` is the frozen model it began as.
+        """
         ...
 
     def once(self, data: Prepared, at_most: int | None = None) -> Iterator[Batch]:

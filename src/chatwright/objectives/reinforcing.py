@@ -50,6 +50,7 @@ class Reinforcing:
 
     rule: ClassVar[str] = "problems"
     unit: ClassVar[Unit] = "answer"
+    remedies: ClassVar[tuple[str, ...]] = ("beta",)  # settings that the panel's alarms may name
 
     asking: Asking
     worth: Worth
@@ -101,15 +102,15 @@ class Reinforcing:
     ) -> Iterator[Rollouts]:
         """Rounds from which there is something to learn; those without are left out, and counted in the metrics.
 
-        DataError where there are too many of these in a row.
+        Where there are too many of these in a row, it ends if every answer was right, and else with a DataError.
         """
         place, held, update = _read(cursor)
         if self.log is not None:
             self.log.begin(place.round)
         if held is not None:
             yield from self._updates(policy, held, place, update)
-        while True:
-            kept, place = self._round(data, policy, place)
+        while (found := self._round(data, policy, place)) is not None:
+            kept, place = found
             yield from self._updates(policy, kept, place, 0)
 
     def once(self, data: Practice, at_most: int | None = None) -> Iterator[Rollouts]:
@@ -158,20 +159,25 @@ class Reinforcing:
         lower = self.dtype != torch.float32
         return torch.autocast(batch.ids.device.type, self.dtype) if lower else nullcontext()
 
-    def _round(self, data: Practice, policy: Checkpoint, place: Place) -> tuple[Kept, Place]:
-        """The next round that teaches anything, and the place after it."""
+    def _round(self, data: Practice, policy: Checkpoint, place: Place) -> tuple[Kept, Place] | None:
+        """The next round that teaches anything, and the place after it; None where everything is learned."""
+        learned, solved = place.given * self.updates // self.accumulate, True  # steps
         for skipped in range(MOST_EQUAL):
             problems, following = data.chunk(place, self.asking.prompts, self.asking.seed)
             made = self.asking.ask(policy, problems, place.round, self.worth)
             chosen = self.teaching(made)
             if self.log is not None:
-                self.log.add(made, place.given * self.updates // self.accumulate + 1, chosen)
+                self.log.add(made, learned + 1, chosen)
             if chosen:
                 told = {**made.told, "skipped_rounds": float(skipped)}
                 return Kept.of(made, chosen, told), replace(following, given=place.given + 1)
             if not place.round:
                 console.warn(f"{_all_equal(made)} in the first round: {ADVICE}")
             place = following
+            solved = solved and bool(made.grades) and min(made.grades) == 1
+        if learned and solved:  # a start model that is never wrong is refused: nobody wants it back as it was
+            console.warn(f"every answer was right in each of {MOST_EQUAL} rounds in a row: {SOLVED} {learned} steps")
+            return None
         raise DataError(f"{_all_equal(made)} in each of {MOST_EQUAL} rounds in a row, so nothing is learned: {ADVICE}")
 
     def _updates(self, policy: Checkpoint, kept: Kept, place: Place, first: int) -> Iterator[Rollouts]:
@@ -202,6 +208,7 @@ ADVICE = (
     "give problems that it answers rightly now and then (an easier --task, or more sft), a higher --temperature or a "
     "larger --group; where it answers all of them rightly, there is nothing left to learn"
 )
+SOLVED = "there is nothing left to learn from these problems, and the run ends after"
 
 
 def divergence(policy: Tensor, start: Tensor) -> Tensor:

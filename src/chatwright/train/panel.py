@@ -4,7 +4,7 @@ What validation finds over pairs comes in; the policy's own answers are sampled 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -37,7 +37,7 @@ AT_ONCE = 16  # answers whose log-probabilities are computed together
 class Panel:
     """`prompts` end with the user's turn; `grade` gives the rewards of the answers to them, where there are any.
 
-    `readings` and `alarms` are those of the run so far.
+    `remedies` are the settings that its alarms may name. `readings` and `alarms` are those of the run so far.
     """
 
     def __init__(
@@ -47,8 +47,9 @@ class Panel:
         sampling: Sampling,
         reference: Reference | None,
         grade: Grade | None = None,
+        remedies: Collection[str] = guards.REMEDIES,
     ) -> None:
-        self.policy, self.reference, self.grade = policy, reference, grade
+        self.policy, self.reference, self.grade, self.remedies = policy, reference, grade, remedies
         self.prompts, self.sampling = list(prompts), sampling
         self.readings: list[Reading] = []
         self.alarms: list[Alarm] = []
@@ -56,27 +57,31 @@ class Panel:
     def recall(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Takes up the readings of a run that is gone on with; what was alarming then is said again in its proof."""
         self.readings = guards.readings(rows)
-        self.alarms = [alarm for one in self.readings[1:] for alarm in guards.alarms(self.readings[0], one)]
+        self.alarms = [alarm for one in self.readings[1:] for alarm in self._alarms(one)]
 
     def look(self, step: int, found: LossReport | None) -> tuple[dict[str, Any], str, list[str]]:
         """The row for metrics.jsonl, a line for people, and the alarms that were not raised before."""
         reading = self._reading(step, found)
         self.readings.append(reading)
-        raised = guards.alarms(self.readings[0], reading) if len(self.readings) > 1 else []
+        raised = self._alarms(reading) if len(self.readings) > 1 else []
         known = {alarm.name for alarm in self.alarms}
         self.alarms += raised
         new = [alarm.says for alarm in raised if alarm.name not in known]
         return guards.as_row(reading), guards.line(reading), new
 
+    def _alarms(self, reading: Reading) -> list[Alarm]:
+        return guards.alarms(self.readings[0], reading, remedies=self.remedies)
+
     def _reading(self, step: int, found: LossReport | None) -> Reading:
         """Pairs as validation found them, and what the policy says itself."""
         told = found.metrics if found is not None else {}
+        chosen, rejected = _gained(told)
         pairs = Reading(
             step=step,
             accuracy=told.get("accuracy", math.nan),
             margin=told.get("margin", math.nan),
-            chosen=told.get("chosen", math.nan),
-            rejected=told.get("rejected", math.nan),
+            chosen=chosen,
+            rejected=rejected,
             **NOTHING_SAMPLED,
             pairs=found.count if found is not None else 0,
         )
@@ -129,3 +134,12 @@ class Panel:
             gained = answer_logprobs(self.policy.model, batch).total - start_logprobs(self.reference, batch)
             total += float(gained.sum())
         return total / len(said) if said else math.nan
+
+
+def _gained(told: Mapping[str, float]) -> tuple[float, float]:
+    """By how many nats chosen and rejected answers became likelier. Of a pair there is one each; where answers were rated
+    one by one, the sums over them are told with the share of the good ones."""
+    if "good" not in told:
+        return told.get("chosen", math.nan), told.get("rejected", math.nan)
+    good, bad = told["good"], 1 - told["good"]
+    return told["good_gained"] / good if good else math.nan, told["bad_gained"] / bad if bad else math.nan

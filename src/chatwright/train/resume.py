@@ -6,6 +6,7 @@ Nothing random is stored: every random choice is made from (seed, step), so ther
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from chatwright import console, disk
-from chatwright.checkpoint import Checkpoint, newest_checkpoint, read_json
-from chatwright.errors import ConfigError
+from chatwright.checkpoint import Checkpoint, checkpoints, newest_checkpoint, read_json
+from chatwright.errors import ConfigError, DataError
+from chatwright.models.kernels.library import library
 from chatwright.train.run_folder import RunFolder
 
 BESIDE = "beside.safetensors"
@@ -86,8 +88,8 @@ def load(
     state = read_json(folder / "resume" / "state.json")
     check_settings(run, state["settings"], settings, default)
     torch.set_num_threads(state["machine"]["threads"])  # sums are added up in another order by another number of them
-    if state["machine"] != machine():
-        changed = [f"{k} {v} is now {machine()[k]}" for k, v in state["machine"].items() if machine()[k] != v]
+    changed = [f"{k} {v} is now {machine()[k]}" for k, v in state["machine"].items() if machine()[k] != v]
+    if changed:
         console.warn(
             f"resuming elsewhere ({'; '.join(changed)}): the result will be close, but not the same bit for bit"
         )
@@ -96,6 +98,17 @@ def load(
         beside.load_state_dict(load_file(folder / "resume" / BESIDE))
     _load_optimizer(trained(policy, beside), optimizer, folder / "resume" / "optimizer.safetensors")
     return Progress(**state["progress"])
+
+
+def check(run: RunFolder, settings: Mapping[str, Any], kind: type[BaseModel]) -> None:
+    """Raises ConfigError where the run in this folder had other settings; nothing where there is none to go on with.
+
+    For what costs something and comes before `load`, which has the last word: it also looks whether a checkpoint is whole.
+    """
+    for folder in checkpoints(run.path)[-1:]:
+        with suppress(DataError, OSError):
+            state = read_json(folder / "resume" / "state.json")
+            check_settings(run, state.get("settings", {}), settings, defaults(kind))
 
 
 def check_settings(
@@ -126,7 +139,9 @@ def defaults(settings: type[BaseModel]) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """What arithmetic depends on besides the program: bits are only promised between equal ones."""
     processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    return {"processor": processor, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+    own = "none" if library() is None else "compiled"  # what answers are written with while practising
+    versions = {"torch": str(torch.__version__), "kernels": own}
+    return {"processor": processor, **versions, "threads": torch.get_num_threads()}
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

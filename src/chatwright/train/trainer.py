@@ -109,13 +109,20 @@ class Trainer:
         self.run_folder.forget_after(self.progress.step)
 
     def train(self, batches: Iterator[Batch], signals: Signals) -> None:
-        """Steps until the schedule's end, or until validation stops improving. Interrupted after saving on a signal."""
+        """Steps until the schedule's end, until validation stops improving, or until there are no more batches.
+
+        Interrupted after saving on a signal.
+        """
         signals.patient = True
         description = type(self.objective).__name__.lower()
         with console.progress(description, self.schedule.steps) as bar:
             self._after_step(signals)  # what the last step before a resume was not given the time for
             while self.progress.step < self.schedule.steps and not self._enough:
                 row = self.step(batches, signals)
+                if row is None:
+                    self._check(signals)
+                    self._ran_dry(signals)
+                    break
                 self.run_folder.measure(row)
                 self._check(signals)
                 shown = {name: row[name] for name in SHOWN if name in row}
@@ -125,8 +132,11 @@ class Trainer:
         signals.patient = False
         self._check(signals)
 
-    def step(self, batches: Iterator[Batch], signals: Signals) -> dict[str, Any]:
-        """One optimizer step. NotFinite, before any weight has changed, when the loss or the gradient is no number."""
+    def step(self, batches: Iterator[Batch], signals: Signals) -> dict[str, Any] | None:
+        """One optimizer step; None, with no weight changed, where there are no batches for it.
+
+        NotFinite, before any weight has changed, when the loss or the gradient is no number.
+        """
         began, number = time.perf_counter(), self.progress.step + 1
         lr = optim.rate(number, self.schedule.steps, self.settings.lr, self.settings.optim)
         total = weight = tokens = waited = 0.0
@@ -136,7 +146,8 @@ class Trainer:
             # dropout is drawn from (seed, step, micro-batch), so an interrupted run draws the same again
             torch.manual_seed((self.settings.seed * 1_000_003 + number) * 1_009 + micro)
             asked = time.perf_counter()
-            batch = next(batches)
+            if (batch := next(batches, None)) is None:
+                return None
             waited += time.perf_counter() - asked
             loss = self._backward(batch.to(self.device), number)
             total, weight, tokens = total + loss[0], weight + loss[1], tokens + batch.tokens
@@ -243,6 +254,17 @@ class Trainer:
             console.note(f"step {step}: {self.hooks.sample()}")
         if step % plan.save_every == 0 or step == plan.steps or self._enough or (better and self.settings.patience):
             self.save()
+
+    def _ran_dry(self, signals: Signals) -> None:
+        """What is due after the last step of a run, where only now is known that it was the last."""
+        self.optimizer.zero_grad(set_to_none=True)  # of a half-made step
+        step, plan = self.progress.step, self.schedule
+        self.schedule = replace(plan, steps=step)
+        if step % plan.eval_every:  # nobody has looked yet
+            self.progress.visited = step - 1
+            self._after_step(signals)
+        self._check(signals)
+        self.save()
 
     def _weigh(self, found: LossReport) -> bool:
         """Writes a validation down; True when it is the best so far."""

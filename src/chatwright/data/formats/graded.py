@@ -5,7 +5,7 @@ from typing import Any
 
 from chatwright import registry
 from chatwright.data.formats import fields, prompt_only, turns
-from chatwright.errors import ConfigError, DataError
+from chatwright.errors import DataError
 from chatwright.text.records import Problem, Record
 
 KIND = "problems"
@@ -37,13 +37,19 @@ def parse(row: dict[str, Any], columns: fields.Columns) -> Record:
 
 def _try(grader: str, answer: dict[str, Any]) -> None:
     """Grades an empty reply, which shows whether the grader can use the answer; raises DataError where it cannot."""
-    try:
-        module = registry.load("tasks", grader)
-    except ConfigError as error:
-        raise DataError(str(error)) from None
-    if "grade" not in vars(module):
+    tasks = registry.names("tasks")
+    if grader not in tasks:
+        known = [name for name in tasks if _grades(name)]
+        near = registry.suggestion(grader, known)
+        raise DataError(f"there is no grader {grader!r}{near}; known: {', '.join(known)}")
+    if not _grades(grader):
         raise DataError(f"{grader!r} asks questions and grades none; name the grader of their answers")
     try:
-        module.grade("", answer)
+        registry.load("tasks", grader).grade("", answer)
     except DataError as error:
         raise DataError(f"the grader {grader} cannot use the answer: {error}") from None
+
+
+def _grades(task: str) -> bool:
+    """Whether a task is a grader; others only ask questions."""
+    return "grade" in vars(registry.load("tasks", task))
