@@ -27,6 +27,7 @@ from chatwright.text.records import Record
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "chatwright"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+QUOTED = ("src/", "deploy/")  # where files lie that the pages quote
 FENCE = re.compile(r"^```(\S[^\n]*)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
 # What makes the runs small: settings that a command gives no value for, and the steps of those that do.
@@ -91,7 +92,7 @@ ALL = [block for page in PAGES for block in blocks(page)]
 
 
 def runnable(block: Block) -> bool:
-    return block.info in (("console",), ("python",)) or bool(block.file and not block.file.startswith("src/"))
+    return block.info in (("console",), ("python",)) or bool(block.file and not block.file.startswith(QUOTED))
 
 
 CHAPTERS = [page for page in PAGES if any(runnable(block) for block in blocks(page))]
@@ -205,13 +206,13 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_every_block_has_a_known_kind() -> None:
-    languages = {"console", "bash", "python", "text", "yaml", "jsonl", "csv"}
+    languages = {"console", "bash", "python", "text", "yaml", "jsonl", "csv", "ini", "nginx", "dockerfile"}
     wrong = [block.place for block in ALL if not block.info or block.info[0] not in languages]
     assert not wrong, wrong
 
 
 def test_a_block_that_names_a_source_file_is_that_file() -> None:
-    quoted = [block for block in ALL if block.file.startswith("src/")]
+    quoted = [block for block in ALL if block.file.startswith(QUOTED)]
     assert quoted
     for block in quoted:
         assert block.text == (ROOT / block.file).read_text(encoding="utf-8"), (
@@ -295,7 +296,7 @@ def paste() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for block in blocks(page):
-            if block.file.startswith("src/"):
+            if block.file.startswith(QUOTED):
                 fence = f"```{' '.join(block.info)}\n"  # an empty block alone would be found everywhere
                 contents = (ROOT / block.file).read_text(encoding="utf-8")
                 text = text.replace(f"{fence}{block.text}```", f"{fence}{contents}```")

@@ -1,22 +1,20 @@
 """What a person corrects while talking, kept as the rows that `sft` and `dpo` read.
 
-Two files, because one holds rows of one kind: answers that were put right, and answers that are better than others. A
-file is written anew beside itself and renamed, so that no crash leaves half a line of it; only its owner may read it.
+Two files, because one holds rows of one kind: answers that were put right, and answers that are better than others.
 """
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chatwright import disk, hub
+from chatwright import hub
 from chatwright.checkpoint import find
+from chatwright.data import kept
 from chatwright.data.formats import messages as format_messages
-from chatwright.errors import ConfigError, DataError
+from chatwright.errors import DataError
 from chatwright.text.records import Conversation, Message
 
 ELSEWHERE = Path("runs") / "feedback"  # of models that are no run of ours
@@ -67,23 +65,23 @@ class Feedback:
     def fix(self, talk: Conversation) -> None:
         """Keeps a conversation that ends with the answer as it should have been. Earlier answers are not learned from
         it: nobody looked at them. Raises ConfigError where the file cannot be written, DiskFull."""
-        self._add(self.fixes, {"messages": [*map(_shown, talk.messages[:-1]), _plain(talk.messages[-1])]})
+        self._add(self.fixes, {"messages": [*map(_shown, talk.messages[:-1]), kept.message_row(talk.messages[-1])]})
 
     def prefer(self, prompt: Conversation, chosen: str, rejected: Message) -> None:
         """Keeps two answers to one prompt, the better one first."""
-        self._add(self.preferences, _preference(prompt, Message("assistant", chosen), rejected))
+        self._add(self.preferences, kept.preference_row(prompt.messages, Message("assistant", chosen), rejected))
 
     def keep(self, answered: Sequence[Conversation]) -> None:
         """Replaces what is learned beside the fixes."""
-        rows = [{"messages": [_plain(message) for message in talk.messages]} for talk in answered]
+        rows = [{"messages": [kept.message_row(message) for message in talk.messages]} for talk in answered]
         with self._alone():
-            _write(self.kept, b"".join(map(_line, rows)))
+            kept.write(self.kept, b"".join(map(kept.line, rows)))
 
     def contrast(self, pairs: Sequence[tuple[Conversation, Message]]) -> None:
         """Replaces what is learned beside the preferences: answers, each with another that it is preferred to."""
-        rows = [_preference(talk[:-1], talk.messages[-1], other) for talk, other in pairs]
+        rows = [kept.preference_row(talk[:-1].messages, talk.messages[-1], other) for talk, other in pairs]
         with self._alone():
-            _write(self.contrasts, b"".join(map(_line, rows)))
+            kept.write(self.contrasts, b"".join(map(kept.line, rows)))
 
     def rows(self, path: Path) -> list[Conversation]:
         """What was asked in each row, with the answer that is to be learned; the newest last. Raises DataError for a row
@@ -109,46 +107,16 @@ class Feedback:
                 lines.pop()
             elif lines and not lines[-1].endswith(b"\n"):
                 lines[-1] += b"\n"
-            _write(path, b"".join([*lines, _line(row)]))
+            kept.write(path, b"".join([*lines, kept.line(row)]))
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Two conversations with one model take turns; what the system refuses is one sentence."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.folder, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                with disk.room(self.folder):
-                    yield
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConfigError(f"{self.folder} cannot be written ({reason}); give --feedback FOLDER") from None
-
-
-def _plain(message: Message) -> dict[str, Any]:
-    """`finish_reason` is how OpenAI says that an answer ran into a limit: nobody is to learn that it stops there."""
-    row = {"role": message.role, "content": message.content}
-    return row if message.ended else {**row, "finish_reason": "length"}
+    def _alone(self) -> AbstractContextManager[None]:
+        """Two conversations with one model take turns."""
+        return kept.alone(self.folder, "give --feedback FOLDER")
 
 
 def _shown(message: Message) -> dict[str, Any]:
     """A message that is read and not learned, in OpenAI's words."""
-    return {**_plain(message), "weight": 0} if message.role == "assistant" else _plain(message)
-
-
-def _preference(prompt: Conversation, chosen: Message, rejected: Message) -> dict[str, Any]:
-    return {
-        "prompt": [_plain(message) for message in prompt.messages],
-        "chosen": [_plain(chosen)],
-        "rejected": [_plain(rejected)],
-    }
-
-
-def _line(row: dict[str, Any]) -> bytes:
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    return {**kept.message_row(message), "weight": 0} if message.role == "assistant" else kept.message_row(message)
 
 
 def _asked(row: dict[str, Any]) -> list[Any]:
@@ -170,18 +138,3 @@ def _asks_the_same(line: bytes, row: dict[str, Any]) -> bool:
 
 def _read(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
-
-
-def _write(path: Path, contents: bytes) -> None:
-    """The whole file or none of it, which only its owner may read from the start."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-        disk.sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)

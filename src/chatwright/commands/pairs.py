@@ -24,7 +24,6 @@ from chatwright.text.records import Conversation
 if TYPE_CHECKING:
     from chatwright.generate.chatbot import Chatbot
     from chatwright.generate.completion import Completion
-    from chatwright.text.records import Message
 
 POSITIONAL = ("model",)
 EXAMPLES = (
@@ -132,6 +131,7 @@ def _rows(
     settings: Settings, talk: Conversation, said: Sequence[Completion], counts: Counter[str]
 ) -> Iterator[dict[str, Any]]:
     """The pairs of one prompt: its faulty answers, the better one before each."""
+    from chatwright.data import kept
     from chatwright.evals.faults import fault
     from chatwright.text.records import Message
 
@@ -141,12 +141,5 @@ def _rows(
     better = Message("assistant", good[0]) if good else talk.messages[-1]
     wrong = {one.text.strip(): (name, one) for name, one in named if name in settings.kind and one.text.strip()}
     for name, one in list(wrong.values())[: settings.each]:
-        worse: dict[str, str] = {"role": "assistant", "content": one.text.strip()}
-        if one.finish in ("length", "context"):
-            worse["finish_reason"] = "length"
-        prompt = [_plain(message) for message in talk.messages[:-1]]
-        yield {"prompt": prompt, "chosen": [_plain(better)], "rejected": [worse], "kind": name}
-
-
-def _plain(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.content}
+        worse = Message("assistant", one.text.strip(), ended=one.finish not in ("length", "context"))
+        yield {**kept.preference_row(talk.messages[:-1], better, worse), "kind": name}
