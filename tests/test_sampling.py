@@ -140,6 +140,11 @@ def test_temperature_zero_takes_the_likeliest() -> None:
     assert drawn(logits(), Sampling(seed=9), 0) == int(logits().argmax())
 
 
+@pytest.mark.parametrize("smallest", [5e-324, 1e-45, 1e-30, 1e-7])
+def test_a_temperature_next_to_nothing_is_nothing(smallest: float) -> None:
+    assert drawn(logits(), Sampling(temperature=smallest, seed=9), 0) == int(logits().argmax())
+
+
 def test_no_token_is_drawn_from_what_are_no_probabilities() -> None:
     with pytest.raises(NotFinite, match="logits are NaN"):
         drawn(logits() * math.nan, Sampling(temperature=1.0), 0)
@@ -196,6 +201,7 @@ def test_what_is_told_are_the_models_own_log_probabilities() -> None:
         ("top_k", -1),
         ("min_p", 1.5),
         ("repetition_penalty", 0.0),
+        ("repetition_penalty", 1e-30),
         ("repetition_penalty", math.inf),
         ("stop", ("a", "")),
         ("stop", "\nUser:"),  # a string is a sequence of its characters, each of which would stop

@@ -25,13 +25,16 @@ POISON, DEATH = "\x07", "\x08"  # a prompt with the first fails; with the second
 class PacedModel(nn.Module):
     """a is followed by b, z by a, anything else by a. `steps` counts the calls, `rows` the most rows of one."""
 
-    def __init__(self, letters: Sequence[int], vocab_size: int, *, window: int = 4096, pause: float = 0.0) -> None:
-        """letters: the ids of a to z."""
+    def __init__(
+        self, letters: Sequence[int], vocab_size: int, *, window: int = 4096, pause: float = 0.0, tame: bool = False
+    ) -> None:
+        """letters: the ids of a to z. tame: nothing goes wrong, whatever a prompt asks for."""
         super().__init__()
         self.config = GPT2Config(vocab_size=vocab_size, n_positions=window, n_embd=1, n_layer=1, n_head=1)
         self.blocks = nn.ModuleList([nn.LayerNorm(1)])  # the engine asks it for device and dtype,
         self.final_norm = nn.LayerNorm(1)  # and this is asked before anything is made fast
         self.pause = pause
+        self.tame = tame
         self.steps = self.rows = 0
         self.following = torch.full((vocab_size,), letters[0])
         self.following[list(letters[:-1])] = torch.tensor(letters[1:])
@@ -46,9 +49,9 @@ class PacedModel(nn.Module):
     ) -> Tensor:
         self.steps += 1
         self.rows = max(self.rows, len(ids))
-        if bool((ids == ord(DEATH)).any()):
+        if not self.tame and bool((ids == ord(DEATH)).any()):
             raise SystemExit("the thread is to end")
-        if bool((ids == ord(POISON)).any()):
+        if not self.tame and bool((ids == ord(POISON)).any()):
             raise RuntimeError("the prompt is poison: SECRET")
         time.sleep(self.pause)
         return ids[..., None].float()  # (B, T) -> (B, T, 1): head is told which token was last

@@ -206,6 +206,15 @@ def test_who_speaks_before_listening_hears_that_the_body_was_too_large(running: 
         assert received(line).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize("smallest", [5e-324, 1e-300, 1e-45, 1e-30])
+def test_numbers_next_to_nothing_fail_no_request(running: Running, smallest: float) -> None:
+    with running.web() as web:
+        answer = web.post(PATHS[0], json=chat(temperature=smallest, top_p=smallest, min_p=smallest, max_tokens=3))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["message"]["content"] == "abc"
+    assert refused(running, asked(repetition_penalty=smallest))["param"] == "repetition_penalty"
+
+
 def test_what_a_body_says_of_its_size_is_believed_before_it_comes(running: Running) -> None:
     answer = sent(running, head(**{"content-length": str(64 * 2**20)}))
     assert answer.startswith(b"HTTP/1.1 413 ")

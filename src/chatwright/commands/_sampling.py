@@ -20,7 +20,7 @@ class SamplingSettings(config.Settings):
     top_p: float = Field(default=1.0, gt=0, le=1, description="keep the likeliest tokens up to this share; 1 is off")
     top_k: int = Field(default=0, ge=0, description="keep so many of the likeliest tokens; 0 is off")
     min_p: float = Field(default=0.0, ge=0, le=1, description="least share of the likeliest token's; 0 is off")
-    repetition_penalty: float = Field(default=1.0, gt=0, le=100, description="above 1, what was said is less likely")
+    repetition_penalty: float = Field(default=1.0, ge=0.01, le=100, description="above 1, what was said is less likely")
     presence_penalty: float = Field(default=0.0, ge=-2, le=2, description="taken off every token that was said")
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2, description="the same, for each time that it was said")
     stop: tuple[str, ...] = Field(default=(), description="texts that end the answer and are left out of it")

@@ -58,7 +58,7 @@ class Settings(config.Settings):
     top_p: float | None = Field(default=None, gt=0, le=1, description="where a request gives none")
     top_k: int | None = Field(default=None, ge=0, description="where a request gives none")
     min_p: float | None = Field(default=None, ge=0, le=1, description="where a request gives none")
-    repetition_penalty: float | None = Field(default=None, gt=0, le=100, description="where a request gives none")
+    repetition_penalty: float | None = Field(default=None, ge=0.01, le=100, description="where a request gives none")
     log_requests: bool = Field(default=True, description="a line on stderr for each request, without what was said")
 
 

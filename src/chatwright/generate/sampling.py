@@ -17,6 +17,7 @@ from chatwright.errors import ConfigError, NotFinite
 from chatwright.generate.completion import Token
 
 MOST_LOGPROBS = 20
+COLDEST = 1e-4  # below it a temperature is 0: logits divided by less are no numbers any more
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # of splitmix64
 
 
@@ -50,7 +51,7 @@ class Sampling:
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "top_k": (self.top_k >= 0, "0 (off) or more"),
             "min_p": (0 <= self.min_p <= 1, "between 0 (off) and 1"),
-            "repetition_penalty": (0 < self.repetition_penalty <= 100, "above 0; 1 is off"),
+            "repetition_penalty": (0.01 <= self.repetition_penalty <= 100, "between 0.01 and 100; 1 is off"),
             "stop": (not isinstance(self.stop, str) and all(self.stop), "a tuple of strings that are not empty"),
             "presence_penalty": (-2 <= self.presence_penalty <= 2, "between -2 and 2; 0 is off"),
             "frequency_penalty": (-2 <= self.frequency_penalty <= 2, "between -2 and 2; 0 is off"),
@@ -136,7 +137,7 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _drawn(logits: Tensor, way: Sampling, numbers: NDArray[np.float64]) -> list[int]:
     """(B, V) logits -> an id for each row: where its number falls among the summed probabilities."""
-    if way.temperature == 0:
+    if way.temperature < COLDEST:
         likeliest: list[int] = logits.argmax(dim=-1).tolist()
         return likeliest
     odds = cut(logits / way.temperature, way).softmax(dim=-1)

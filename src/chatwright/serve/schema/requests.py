@@ -67,7 +67,7 @@ class Knobs(Part):
     stream_options: StreamOptions | None = None
     top_k: int | None = Field(default=None, ge=-1, lt=2**31)
     min_p: float | None = Field(default=None, ge=0, le=1)
-    repetition_penalty: float | None = Field(default=None, gt=0, le=100)
+    repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
     truncate: bool | None = None
 
     def wanted(self) -> Asked:
