@@ -21,7 +21,9 @@ class QuickLinear(nn.Linear):
     @classmethod
     def of(cls, linear: nn.Linear) -> Self:
         """The same layer; it shares the weights."""
-        layer = cls(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        layer = cls.__new__(cls)  # its constructor would draw weights
+        nn.Module.__init__(layer)
+        layer.in_features, layer.out_features = linear.in_features, linear.out_features
         layer.weight = linear.weight
         layer.register_parameter("bias", linear.bias)
         return layer.train(linear.training)
