@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 VARIABLE = "CHATWRIGHT_TEST_DATA"
+# no test is about a clock: beside other work an example takes as long as it takes
+settings.register_profile("chatwright", deadline=None)
+settings.load_profile("chatwright")
 
 
 @pytest.fixture(scope="session", autouse=True)
