@@ -146,8 +146,14 @@ def made(convert: Callable[[Path, str], Path], folder: Path, kind: str) -> Path:
         return pool.submit(convert, folder, kind).result()
 
 
-def gguf_file(folder: Path, kind: str) -> Path:
-    """The model as llama.cpp takes it, its matrices in one of its types; without a vocabulary, as ids come and go."""
+def no_vocabulary(writer: Any, config: dict[str, Any]) -> None:
+    """Ids come and go."""
+    writer.add_tokenizer_model("no_vocab")
+    writer.add_vocab_size(config["vocab_size"])
+
+
+def gguf_file(folder: Path, kind: str, vocabulary: Callable[[Any, dict[str, Any]], None] = no_vocabulary) -> Path:
+    """The model as llama.cpp takes it, its matrices in one of its types; `vocabulary` writes that."""
     import gguf
     import numpy as np
 
@@ -163,8 +169,7 @@ def gguf_file(folder: Path, kind: str) -> Path:
     writer.add_feed_forward_length(4 * config["n_embd"])
     writer.add_head_count(config["n_head"])
     writer.add_layer_norm_eps(config["layer_norm_epsilon"])
-    writer.add_tokenizer_model("no_vocab")
-    writer.add_vocab_size(config["vocab_size"])
+    vocabulary(writer, config)
     writer.add_file_type(gguf.LlamaFileType[{"f32": "ALL_F32"}.get(kind, f"MOSTLY_{kind.upper()}")])
 
     def add(name: str, numbers: Any, narrow: bool) -> None:

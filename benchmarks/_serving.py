@@ -8,8 +8,11 @@ import json
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from _generate import gguf_file
 
 POSITIONS = 1024
 END = "<|endoftext|>"
@@ -59,57 +62,11 @@ def peer_file(python: str, folder: Path, kind: str) -> Path:
     return file
 
 
-def write_gguf(folder: Path, kind: str) -> None:
-    """The model with its vocabulary in one file, its matrices in one of llama.cpp's types."""
-    import gguf
-    import numpy as np
-    from safetensors.numpy import load_file
-
-    config = json.loads((folder / "config.json").read_text())
-    found = {name.removeprefix("transformer."): one for name, one in load_file(folder / "model.safetensors").items()}
-    inside = gguf.GGMLQuantizationType[kind.upper()]
-    writer = gguf.GGUFWriter(str(folder / f"{kind}.gguf"), "gpt2")
-    writer.add_block_count(config["n_layer"])
-    writer.add_context_length(config["n_positions"])
-    writer.add_embedding_length(config["n_embd"])
-    writer.add_feed_forward_length(4 * config["n_embd"])
-    writer.add_head_count(config["n_head"])
-    writer.add_layer_norm_eps(config["layer_norm_epsilon"])
-    writer.add_file_type(gguf.LlamaFileType["ALL_F32" if kind == "f32" else f"MOSTLY_{kind.upper()}"])
-    add_words(writer, json.loads((folder / "words.json").read_text()))
-
-    def add(name: str, numbers: Any, narrow: bool) -> None:
-        numbers = np.ascontiguousarray(numbers, dtype=np.float32)
-        if narrow and kind != "f32":
-            writer.add_tensor(name, gguf.quants.quantize(numbers, inside), raw_dtype=inside)
-        else:
-            writer.add_tensor(name, numbers)
-
-    add("token_embd.weight", found["wte.weight"], True)
-    add("position_embd.weight", found["wpe.weight"], False)
-    norms, matrices = {"ln_1": "attn_norm", "ln_2": "ffn_norm"}, {
-        "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
-    }  # fmt: skip
-    for part in ("weight", "bias"):
-        add(f"output_norm.{part}", found[f"ln_f.{part}"], False)
-        for layer in range(config["n_layer"]):
-            for ours, theirs in norms.items():
-                add(f"blk.{layer}.{theirs}.{part}", found[f"h.{layer}.{ours}.{part}"], False)
-            for ours, theirs in matrices.items():
-                add(f"blk.{layer}.{theirs}.{part}", found[f"h.{layer}.{ours}.{part}"].T, part == "weight")
-    for write in (
-        writer.write_header_to_file,
-        writer.write_kv_data_to_file,
-        writer.write_tensors_to_file,
-        writer.close,
-    ):
-        write()
-
-
-def add_words(writer: Any, spelled: list[str]) -> None:
-    """The vocabulary; one merge, of two words that no text has, because the format wants some."""
+def add_words(folder: Path, writer: Any, config: dict[str, Any]) -> None:
+    """The vocabulary, for `gguf_file`; one merge, of two words that no text has, because the format wants some."""
     import gguf
 
+    spelled = json.loads((folder / "words.json").read_text())
     kinds = [gguf.TokenType.NORMAL] * (len(spelled) - 1) + [gguf.TokenType.CONTROL]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -133,4 +90,5 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    write_gguf(Path(sys.argv[1]), sys.argv[2])
+    place = Path(sys.argv[1])
+    gguf_file(place, sys.argv[2], partial(add_words, place))

@@ -386,6 +386,19 @@ def test_blocks_of_gpt2_are_computed_whole(monkeypatch: pytest.MonkeyPatch) -> N
         assert close(one, other, 2e-2)
 
 
+@compiled
+def test_a_model_that_was_moved_is_read_where_it_lies_now() -> None:
+    model, _ = prepared("fp32", n_embd=96)
+    ids = torch.randint(150, (2, 40), generator=torch.Generator().manual_seed(0))
+    wanted = steps(model, ids, [9, 2])
+    former = [weight.data for weight in model.parameters()]
+    model.to(torch.float64).to(torch.float32)
+    for weight in former:  # whoever still reads there is found out
+        weight.zero_()
+    for one, other in zip(steps(model, ids, [9, 2]), wanted, strict=True):
+        assert torch.equal(one, other)
+
+
 # ---- compiling
 
 

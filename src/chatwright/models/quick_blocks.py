@@ -4,6 +4,7 @@ A block here is its family's own with another `forward`, which falls back on the
 Shapes: B rows, H heads, S key-value heads, K keys, D channels of a head, C channels.
 """
 
+from collections.abc import Callable
 from ctypes import byref
 from typing import Any, Self
 
@@ -34,6 +35,11 @@ class QuickGPT2Block(gpt2.Block):
             quick.add_module(name, part)
         quick.made = None
         return quick.train(block.training)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What `.to` does: the weights may lie elsewhere then, and the kernel's addresses of them are taken anew."""
+        self.made = None
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call,no-any-return]
 
     def forward(self, x: Tensor, attend: Attend, cache: KVCache | None) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
