@@ -327,6 +327,15 @@ def test_the_next_turn_reads_only_what_is_new() -> None:
     assert fresh.reused == 0
 
 
+@pytest.mark.parametrize("length", [32, 64, 65])
+def test_a_prompt_that_is_known_whole_is_still_read_at_its_end_whose_logits_are_wanted(length: int) -> None:
+    engine = tiny_engine(n_positions=128, capacity={"prefix_tokens": 1024})
+    prompt = random_ids(length, vocab_size=256).tolist()
+    first, again = (engine.generate([prompt], Sampling(max_tokens=5))[0] for _ in range(2))
+    assert again.ids == first.ids
+    assert again.reused == (length - 1) // 32 * 32
+
+
 def test_a_system_text_that_several_share_is_read_once() -> None:
     engine = tiny_engine(n_positions=256, capacity={"prefix_tokens": 1024})
     system = random_ids(128, vocab_size=256).tolist()

@@ -11,8 +11,6 @@ from chatwright import config
 if TYPE_CHECKING:
     from chatwright.generate.capacity import Capacity
 
-CHUNK = 256  # tokens of a prompt that are read at a time: what is remembered of it begins at a multiple of them
-
 
 class EngineSettings(config.Settings):
     """What changes no text, only the time it takes and what it depends on."""
@@ -30,5 +28,6 @@ class EngineSettings(config.Settings):
     def capacity(self, *, max_batch: int = 64, kv_tokens: int | None = None, prefix_tokens: int = 0) -> Capacity:
         """These settings as the engine takes them, beside what the verb itself decides."""
         from chatwright.generate.capacity import Capacity
+        from chatwright.generate.scheduler import SERVING
 
-        return Capacity(max_batch, kv_tokens, prefix_tokens, CHUNK, self.speculate, self.deterministic)
+        return Capacity(max_batch, kv_tokens, prefix_tokens, SERVING.chunk, self.speculate, self.deterministic)

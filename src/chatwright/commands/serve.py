@@ -5,17 +5,14 @@ runs end within --drain-seconds; a second one ends at once. Requests name a mode
 """
 
 import json
-import signal
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from chatwright import config, console
-from chatwright.commands._loading import LoadInSetting
-from chatwright.errors import ChatwrightError, ConfigError
+from chatwright import console
+from chatwright.commands import _door
+from chatwright.commands._engine import EngineSettings
 
 if TYPE_CHECKING:
     from chatwright.generate.scheduler import Scheduler
@@ -30,30 +27,16 @@ EXAMPLES = (
 )
 
 
-class Settings(config.Settings):
+class Settings(_door.DoorSettings, EngineSettings):
     """What is served, to whom, and how much at a time."""
 
-    models: list[str] = Field(min_length=1, description="models to serve: run or model folders, hub ids, or ID=M each")
-    adapters: list[str] = Field(
-        default=[], description="adapters on the first model, or BASE:NAME=A; asked for as BASE:NAME"
-    )
     alias: list[str] = Field(default=[], description="further names of models: gpt-3.5-turbo=ID")
-    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 is the whole network")
     port: int = Field(default=8000, ge=0, le=65535, description="port; 0 takes a free one and says which")
-    api_key: list[str] = Field(
-        default=[], description="keys that are let in; others see the command line: better CHATWRIGHT_API_KEY or a file"
-    )
-    api_key_file: Path | None = Field(default=None, description="file with such keys, one a line")
-    insecure: bool = Field(default=False, description="serve the network without a key")
-    allowed_hosts: list[str] = Field(default=[], description="further names under which the server is asked")
     cors_origin: list[str] = Field(default=[], description="web pages whose scripts may ask: https://example.org")
     max_batch: int = Field(default=32, ge=1, le=4096, description="answers that are decoded at once, for each model")
     max_waiting: int = Field(default=128, ge=0, le=100_000, description="answers that may wait; more get 429")
     kv_tokens: int | None = Field(default=None, ge=1, description="most tokens in the cache of keys and values")
     drain_seconds: float = Field(default=30.0, ge=0, le=3600, description="time for what runs after the first signal")
-    template: str | None = Field(default=None, description="chat template in place of the models' own")
-    load_in: LoadInSetting = None
-    device: str = Field(default="auto", description="auto, cpu, cuda or mps")
     temperature: float | None = Field(default=None, ge=0, le=100, description="where a request gives none")
     top_p: float | None = Field(default=None, gt=0, le=1, description="where a request gives none")
     top_k: int | None = Field(default=None, ge=0, description="where a request gives none")
@@ -67,46 +50,32 @@ DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 def run(settings: Settings) -> dict[str, Any]:
     """Serves until it is told to end, and then raises Interrupted with the exit code of the signal."""
-    from chatwright.train.signals import Interrupted
-
-    server = _server(settings)  # before the models are read: a port that is taken is said at once
+    _door.check_installed()
     from chatwright.serve import log
 
+    server = _server(settings)  # before the models are read: a port that is taken is said at once
     log.to_stderr(settings.log_requests)
-    number = server.run(lambda: _loaded(settings), lambda: _say(server, settings))
-    if number is None:  # nobody asked for that
-        raise ChatwrightError("the server has ended by itself; its log says why")
-    raise Interrupted(number, f"ended by {signal.Signals(number).name}; nothing is left unanswered")
+    _door.lived(server, lambda: _loaded(settings), lambda: _say(server, settings))
 
 
 def _server(settings: Settings) -> "Server":
     """The open socket and everything around it; ConfigError where it would be open to everybody."""
-    try:
-        from chatwright.serve import auth
-        from chatwright.serve.limits import Limits
-        from chatwright.serve.server import Door, Server, listen
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is not installed; pip install 'chatwright[serve]'") from None
-    keys = auth.keys_of(settings.api_key, settings.api_key_file)
-    auth.check_exposure(settings.host, keys, settings.insecure)
-    hosts = auth.Hosts((settings.host, *settings.allowed_hosts))
-    door = Door(keys, hosts, settings.cors_origin, settings.drain_seconds)
+    from chatwright.serve.limits import Limits
+    from chatwright.serve.server import Door, Server, listen
+
+    door = Door(*_door.who(settings), settings.cors_origin, settings.drain_seconds)
     limits = Limits(requests=settings.max_batch + settings.max_waiting)
     return Server(listen(settings.host, settings.port), limits, door)
 
 
 def _loaded(settings: Settings) -> "tuple[Catalogue, Scheduler]":
     """The models and their engines."""
-    from chatwright.generate.capacity import Capacity
     from chatwright.generate.scheduler import SERVING, Scheduler
     from chatwright.serve.catalogue import load
 
     catalogue = load(_wanted(settings), int(time.time()))
-    capacity = Capacity(
-        max_batch=settings.max_batch,
-        kv_tokens=settings.kv_tokens,
-        chunk=SERVING.chunk,
-        prefix_tokens=SERVING.prefix_tokens,
+    capacity = settings.capacity(
+        max_batch=settings.max_batch, kv_tokens=settings.kv_tokens, prefix_tokens=SERVING.prefix_tokens
     )
     scheduler = Scheduler(catalogue.checkpoints, capacity, max_waiting=settings.max_waiting, device=settings.device)
     return catalogue, scheduler
@@ -128,9 +97,7 @@ def _wanted(settings: Settings) -> "Wanted":
 
 def _say(server: "Server", settings: Settings) -> None:
     """One line that the server is ready; with --json an object on stdout."""
-    names = server.service.catalogue.names
-    if settings.json:
-        print(json.dumps({"address": server.address, "models": names}), file=sys.__stdout__, flush=True)
+    names = _door.told(server, settings)
     key = " -H 'Authorization: Bearer KEY'" if settings.api_key or settings.api_key_file else ""
     body = json.dumps({"model": names[0], "messages": [{"role": "user", "content": "Hello!"}]})
     console.note(f"serving {', '.join(names)} at {server.address}/v1; try it:")

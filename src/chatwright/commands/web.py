@@ -4,8 +4,6 @@ Only this machine can reach it unless --host says otherwise, and then an API key
 The page asks no other host for anything. Votes become preference pairs: chatwright dpo M --data FILE learns from them.
 """
 
-import json
-import sys
 import threading
 import time
 import webbrowser
@@ -15,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from chatwright import config, console
-from chatwright.commands._loading import LoadInSetting
-from chatwright.errors import ConfigError
+from chatwright import console
+from chatwright.commands import _door
+from chatwright.commands._engine import EngineSettings
 
 if TYPE_CHECKING:
     from chatwright.generate.scheduler import Scheduler
@@ -33,55 +31,34 @@ EXAMPLES = (
 )
 
 
-class Settings(config.Settings):
+class Settings(_door.DoorSettings, EngineSettings):
     """Which models the page shows, and to whom."""
 
-    models: list[str] = Field(
-        min_length=1, description="models to talk to: run or model folders, hub ids, or ID=M each"
-    )
-    adapters: list[str] = Field(default=[], description="adapters on the first model, or BASE:NAME=A")
     votes: Path | None = Field(
         default=None, description="file for the arena's pairs; in the run of the first model, if not given"
     )
     open: bool = Field(default=False, description="open the page in this machine's browser")
-    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 is the whole network")
     port: int = Field(default=7860, ge=0, le=65535, description="port; 0 takes a free one and says which")
-    api_key: list[str] = Field(
-        default=[], description="keys that are let in; others see the command line: better CHATWRIGHT_API_KEY or a file"
-    )
-    api_key_file: Path | None = Field(default=None, description="file with such keys, one a line")
-    insecure: bool = Field(default=False, description="open the page to the network without a key")
-    allowed_hosts: list[str] = Field(default=[], description="further names under which the page is asked")
     max_batch: int = Field(default=16, ge=1, le=4096, description="answers that are decoded at once, for each model")
-    template: str | None = Field(default=None, description="chat template in place of the models' own")
-    load_in: LoadInSetting = None
-    device: str = Field(default="auto", description="auto, cpu, cuda or mps")
 
 
 def run(settings: Settings) -> dict[str, Any]:
     """Serves the page until it is told to end, and then raises Interrupted with the exit code of the signal."""
-    from chatwright.train.signals import Interrupted
-
+    _door.check_installed()
     server = _server(settings)  # before the models are read: a port that is taken is said at once
-    number = server.run(lambda: _loaded(settings), lambda: _say(server, settings))
-    assert number is not None
-    raise Interrupted(number, "the page has ended as it was told to")
+    _door.lived(server, lambda: _loaded(settings), lambda: _say(server, settings))
 
 
 def _server(settings: Settings) -> "Server":
     """The open socket and everything around it; ConfigError where it would be open to everybody."""
-    try:
-        from chatwright.serve import auth, log
-        from chatwright.serve.limits import Limits
-        from chatwright.serve.server import Door, Server, listen
-        from chatwright.serve.web.face import OPEN_PATHS, Face
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is not installed; pip install 'chatwright[serve]'") from None
-    keys = auth.keys_of(settings.api_key, settings.api_key_file)
-    auth.check_exposure(settings.host, keys, settings.insecure)
+    from chatwright.serve import log
+    from chatwright.serve.limits import Limits
+    from chatwright.serve.server import Door, Server, listen
+    from chatwright.serve.web.face import OPEN_PATHS, Face
+
+    door = Door(*_door.who(settings), drain_seconds=0.0)
     log.to_stderr(requests=False)
     votes = _votes(settings)
-    door = Door(keys, auth.Hosts((settings.host, *settings.allowed_hosts)), drain_seconds=0.0)
     sock = listen(settings.host, settings.port)
     return Server(sock, Limits(), door, partial(Face, votes=votes), OPEN_PATHS)
 
@@ -103,21 +80,18 @@ def _votes(settings: Settings) -> "Votes":
 
 def _loaded(settings: Settings) -> "tuple[Catalogue, Scheduler]":
     """The models and their engines."""
-    from chatwright.generate.capacity import Capacity
     from chatwright.generate.scheduler import SERVING, Scheduler
     from chatwright.serve.catalogue import Wanted, load
 
     wanted = Wanted(settings.models, settings.adapters, (), settings.template, settings.load_in)
     catalogue = load(wanted, int(time.time()))
-    capacity = Capacity(settings.max_batch, chunk=SERVING.chunk, prefix_tokens=SERVING.prefix_tokens)
+    capacity = settings.capacity(max_batch=settings.max_batch, prefix_tokens=SERVING.prefix_tokens)
     return catalogue, Scheduler(catalogue.checkpoints, capacity, device=settings.device)
 
 
 def _say(server: "Server", settings: Settings) -> None:
     """One line that the page is ready; with --json an object on stdout."""
-    names = server.service.catalogue.names
-    if settings.json:
-        print(json.dumps({"address": server.address, "models": names}), file=sys.__stdout__, flush=True)
+    names = _door.told(server, settings)
     console.note(f"{', '.join(names)}: talk at {server.address} (Ctrl-C ends it)")
     if settings.open:  # some browsers keep whoever opens them waiting
         threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
