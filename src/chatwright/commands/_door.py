@@ -64,7 +64,7 @@ def lived(server: "Server", load: "Callable[[], tuple[Catalogue, Scheduler]]", r
     number = server.run(load, ready)
     if number is None:  # nobody asked for that
         raise ChatwrightError("the server has ended by itself; its log says why")
-    raise Interrupted(number, f"ended by {signal.Signals(number).name}; nothing is left unanswered")
+    raise Interrupted(number, f"ended by {signal.Signals(number).name}")
 
 
 def told(server: "Server", settings: DoorSettings) -> list[str]:
