@@ -1,6 +1,8 @@
 """The Hugging Face folder: what is saved loads again, here and in `transformers`, and says the same."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +257,36 @@ def test_our_config_has_what_other_readers_ask_for(tmp_path: Path) -> None:
     assert config["eos_token_id"] == config["bos_token_id"] == 289  # ends a document
     assert generation["eos_token_id"] == [291, 289]  # either ends an answer
     assert read(tmp_path / "m" / "tokenizer_config.json")["eos_token"] == "<|im_end|>"
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+from chatwright.checkpoint import Checkpoint
+from chatwright.models.cache import KVCache
+
+def peak():  # not ru_maxrss: that begins with what the parent used
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+
+small, large, load_in = sys.argv[1:]
+Checkpoint.load(small, quiet=True, load_in=load_in or None)  # what it imports
+before = peak()
+model = Checkpoint.load(large, quiet=True, load_in=load_in or None).model
+loaded = peak() - before
+cache = KVCache.of(model, 64, 1024)
+print(loaded, peak() - before - loaded)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells of a process")
+@pytest.mark.parametrize(("load_in", "share"), [("", 1.0), ("bf16", 0.5), ("8bit", 0.25)])
+def test_a_model_is_loaded_in_the_memory_that_it_takes_and_one_tensor_more(
+    tmp_path: Path, load_in: str, share: float
+) -> None:
+    tiny_checkpoint().save(tmp_path / "small")
+    tiny_checkpoint(n_embd=512, n_layer=12, n_head=8, n_positions=1024).save(tmp_path / "large")
+    whole, largest = 12 * 12 * 512**2 * 4 / 2**20, 4 * 512**2 * 4 / 2**20  # MB: 144 and 4
+    command = [sys.executable, "-c", GROWTH, str(tmp_path / "small"), str(tmp_path / "large"), load_in]
+    loaded, cached = map(float, subprocess.check_output(command, text=True, timeout=60).split())
+    assert loaded < share * whole + 3 * largest + 12
+    assert cached < 8  # of 768: a cache takes memory when it is written to

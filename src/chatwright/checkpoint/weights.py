@@ -22,21 +22,32 @@ HEAD = 64  # numbers of each tensor that go into a fingerprint
 
 
 class Weights(Mapping[str, Tensor]):
-    """Tensors by name, each read from its file when it is asked for, so that a model never stands in memory twice."""
+    """Tensors by name, each read from its file when it is asked for, so that a model never stands in memory twice.
+
+    Each gets a mapping of the file of its own, which goes when the tensor does: one for all of them would keep every page
+    that was read.
+    """
 
     def __init__(self, paths: list[Path]) -> None:
         """Raises DataError for a file that is no safetensors file or is cut short."""
         self._open = ExitStack()
         self._files: dict[str, Any] = {}
+        self._paths: dict[str, Path] = {}
         for path in paths:
             try:
                 file = self._open.enter_context(safe_open(path, framework="pt"))
             except SafetensorError as error:
                 raise DataError(f"{path} is not a safetensors file, or is cut short ({error})") from None
             self._files.update(dict.fromkeys(file.keys(), file))
+            self._paths.update(dict.fromkeys(file.keys(), path))
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor: Tensor = self._files[name].get_tensor(name)
+        path = self._paths[name]
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensor: Tensor = file.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{path} was changed or removed while it was read ({error})") from None
         return tensor
 
     def __iter__(self) -> Iterator[str]:

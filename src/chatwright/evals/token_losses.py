@@ -86,7 +86,7 @@ def _score(model: LanguageModel, group: list[Example], found: list[TokenLosses])
     window = model.config.context_length
     examples = Examples.of(Example(one.ids[: window + 1], [1] * len(one.ids[: window + 1])) for one in group)
     batch = collate([(examples, [one]) for one in range(len(group))], window, {})
-    device = model.output_weight.device
+    device = next(iter(model.blocks.parameters())).device
     width = batch.ids.shape[1]
     # padding stands behind what it pads, so that causal attention alone hides it
     hidden = model.trunk(batch.ids.to(device), attend=Attend.causal(width, device))  # (B, T, C)

@@ -288,8 +288,7 @@ class Engine:
         if old is not None and rows <= old.rows and length <= old.room:
             return old
         tall, wide = self.capacity.grown(rows, length, old)
-        weight = next(iter(self.model.blocks[0].parameters()))
-        cache = KVCache(self.model.config.cache_shape, tall, wide, device=weight.device, dtype=weight.dtype)
+        cache = KVCache.of(self.model, tall, wide)
         if old is not None:
             cache.copy_from(old, len(self._active))
         self._cache = cache

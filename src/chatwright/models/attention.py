@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chatwright.models.cache import KVCache
+from chatwright.models.device import dtype_of
 from chatwright.models.dropout import DroppedAttention
 from chatwright.models.kernels import looking
 
@@ -100,18 +101,21 @@ def _places(segments: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def remember(layer: int, key: Tensor, value: Tensor, attend: Attend, cache: KVCache | None) -> tuple[Tensor, Tensor]:
-    """Stores the new tokens' keys and values, and gives those of everything that they may see: (B, H, K, D) each."""
+    """Stores the new tokens' keys and values, and gives those of everything that they may see: (B, H, K, D) each.
+
+    They are seen as they are stored, so that it does not matter which of them were there before.
+    """
     if cache is None:
         return key, value
     if not attend.seen:  # a prefill sees itself only
         cache.write(layer, key, value, attend.positions, attend.first_row)
-        return key, value
+        return key.to(cache.dtype), value.to(cache.dtype)
     keys, values = cache.read(layer, attend.first_row, key.shape[0], attend.seen)
     if looking.takes(key, keys, values) and looking.takes(value, keys, values):
         looking.store(key, value, keys, values, attend.positions)
-        return keys, values  # read as they are stored
-    cache.write(layer, key, value, attend.positions, attend.first_row)
-    return keys.to(key.dtype), values.to(value.dtype)
+    else:
+        cache.write(layer, key, value, attend.positions, attend.first_row)
+    return keys, values
 
 
 def attention(
@@ -131,11 +135,14 @@ def attention(
 
 
 def _grouped(query: Tensor, key: Tensor, value: Tensor, attend: Attend, how: tuple[float, float | None]) -> Tensor:
-    """Lets the query heads that share a key-value head look together."""
+    """Lets the query heads that share a key-value head look together. Keys may be kept in fewer bits than queries have."""
     (B, H, T, D), shared = query.shape, key.shape[1]
     if T == 1 and not attend.is_causal and not how[0] and looking.takes(query, key, value):
         mask = None if attend.mask is None else attend.mask[:, 0, 0]
         return looking.attention(query, key, value, mask, D**-0.5 if how[1] is None else how[1])
+    if key.dtype != query.dtype:
+        common = dtype_of("auto", query.device) if key.dtype == torch.bfloat16 else query.dtype
+        return _grouped(query.to(common), key.to(common), value.to(common), attend, how).to(query.dtype)
     if shared == H:
         return _sdpa(query, key, value, attend, how)
     if (

@@ -1,7 +1,13 @@
 """Keys and values of tokens already read, so that each new token costs one step; passed in, never kept in a module."""
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from chatwright.models.protocol import LanguageModel
 
 
 class KVCache:
@@ -16,9 +22,21 @@ class KVCache:
     ) -> None:
         layers, heads, head_dim = shape
         room = (rows, heads, length, head_dim)
-        self.keys = [torch.zeros(room, device=device, dtype=dtype) for _ in range(layers)]
-        self.values = [torch.zeros(room, device=device, dtype=dtype) for _ in range(layers)]
+        self.keys = [_zeros(room, device, dtype) for _ in range(layers)]
+        self.values = [_zeros(room, device, dtype) for _ in range(layers)]
         self.lengths = torch.zeros(rows, dtype=torch.long)
+
+    @classmethod
+    def of(cls, model: "LanguageModel", rows: int, length: int) -> "KVCache":
+        """Room where the model's blocks are; in bf16 where their matrices have fewer bits than 32."""
+        numbers = [*model.blocks[0].parameters(), *model.blocks[0].buffers()]
+        few = any(one.itemsize < 4 and one.dtype != torch.bool for one in numbers)
+        dtype = torch.bfloat16 if few else numbers[0].dtype
+        return cls(model.config.cache_shape, rows, length, device=numbers[0].device, dtype=dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.keys[0].dtype
 
     @property
     def rows(self) -> int:
@@ -66,3 +84,10 @@ class KVCache:
         for store in (*self.keys, *self.values):
             store[target, :, :used] = store[source, :, :used]
         self.lengths[target] = used
+
+
+def _zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Zeros that on a processor take no memory before they are written to: PyTorch's own are written at once."""
+    if device.type != "cpu":
+        return torch.zeros(shape, device=device, dtype=dtype)
+    return torch.from_numpy(np.zeros((*shape, dtype.itemsize), np.uint8)).view(dtype).squeeze(-1)
