@@ -26,7 +26,7 @@ from chatwright.models.decoder import Decoder
 from chatwright.models.inference import prepare
 from chatwright.models.kernels import library as kernels
 from chatwright.models.kernels import looking, plain, products
-from chatwright.models.quick import PackedLinear, Quick8bit, QuickLinear, Table8bit
+from chatwright.models.quick import PackedLinear, PackedTable, Quick8bit, QuickLinear, Table8bit
 from chatwright.models.quick_blocks import QuickGPT2Block
 from chatwright.models.token_rows import TokenRows
 
@@ -384,9 +384,19 @@ def test_without_kernels_bf16_is_packed_and_says_the_same(monkeypatch: pytest.Mo
         model, same = prepared("bf16")
         assert kernels.library() is None
         assert sum(isinstance(module, PackedLinear) for module in model.modules()) == 8
+        assert isinstance(model.embedding, PackedTable)
         ids = torch.randint(150, (2, 40), generator=torch.Generator().manual_seed(0))
         for found, wanted in zip(steps(model, ids, [9, 2]), steps(same, ids, [9, 2]), strict=True):
             assert close(found.float(), wanted, 2e-2)
+        for one in (model, same):  # what an adapter teaches of a word counts where it is said, too
+            rows = TokenRows([7], one.embedding.weight)
+            rows.rows.data.mul_(3)
+            one.set_rows(rows, None)
+        for found, wanted in zip(steps(model, ids, [9, 2]), steps(same, ids, [9, 2]), strict=True):
+            assert close(found.float(), wanted, 2e-2)
+        for one in (model, same):
+            one.set_rows(None, None)
+        assert close(steps(model, ids, [9, 2])[0].float(), steps(same, ids, [9, 2])[0], 2e-2)
     finally:
         monkeypatch.undo()
         kernels._found.cache_clear()

@@ -23,6 +23,7 @@ from chatwright.models.config import FamilyConfig
 from chatwright.models.kernels import products
 from chatwright.models.lora import LowRank
 from chatwright.models.quant import Quantised
+from chatwright.models.quick import PackedTable
 from chatwright.models.token_rows import TokenRows, grown, put
 
 Place = Tensor | Quantised  # where a weight of a file goes
@@ -96,7 +97,7 @@ class Decoder(nn.Module):
         """(…, C) -> (…, V)."""
         assert self.score is None, "a reward model has no words"
         table: nn.Module = self.embedding if self.lm_head is None else self.lm_head
-        if isinstance(table, Quantised):
+        if isinstance(table, Quantised) or (isinstance(table, PackedTable) and self.output_rows is None):
             return table.product(hidden)
         weight = self.output_weight
         if products.takes(hidden, weight):

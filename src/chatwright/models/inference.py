@@ -1,7 +1,8 @@
 """Makes a loaded model fast at answering, in place: quick layers and blocks replace its own. It is not to be trained after.
 
-Weights keep the precision they were loaded in, and none is held twice; where that is 8 bits, the vocabulary's matrix gets
-8 too. For 4 bits there is no kernel, and nothing changes.
+Weights keep the precision they were loaded in, and none is held twice, but for the table that is the head as well on a
+machine without kernels; where that is 8 bits, the vocabulary's matrix gets 8 too. For 4 bits there is no kernel, and
+nothing changes.
 """
 
 import torch
@@ -12,7 +13,7 @@ from chatwright.models.decoder import Decoder
 from chatwright.models.kernels import pages
 from chatwright.models.kernels.library import library
 from chatwright.models.quant import Linear4bit, Linear8bit
-from chatwright.models.quick import NoDropout, PackedLinear, Quick8bit, QuickLinear, Table8bit
+from chatwright.models.quick import NoDropout, PackedLinear, PackedTable, Quick8bit, QuickLinear, Table8bit
 from chatwright.models.quick_blocks import QuickGPT2Block
 
 
@@ -25,8 +26,9 @@ def prepare(model: Decoder) -> None:
         quick = _quick(model.get_submodule(path), Linear8bit in has and path == "lm_head")
         if quick is not None:
             model.set_submodule(path, quick)
-    if Linear8bit in has and model.lm_head is None and type(model.embedding) is nn.Embedding:
-        model.set_submodule(model.EMBEDDING.removesuffix(".weight"), Table8bit.of_table(model.embedding))
+    if model.lm_head is None and type(model.embedding) is nn.Embedding:  # it is the head as well
+        quick = _quick_table(model.embedding, Linear8bit in has)
+        model.set_submodule(model.EMBEDDING.removesuffix(".weight"), quick)
     model.requires_grad_(False)
     # fp32 is in large pages as far as they were asked for before it was read: to copy the rest takes longer than it saves
     pages.enlarge(one for one in (*model.parameters(), *model.buffers()) if one.itemsize < 4)
@@ -44,6 +46,12 @@ def _quick(module: nn.Module, in_8_bits: bool) -> nn.Module | None:
     if type(module) is nn.Dropout:
         return NoDropout(module.p).train(module.training)
     return QuickGPT2Block.of(module) if type(module) is gpt2.Block else None
+
+
+def _quick_table(table: nn.Embedding, in_8_bits: bool) -> nn.Module:
+    if in_8_bits:
+        return Table8bit.of_table(table)
+    return PackedTable.of_table(table) if _gains_by_packing(table.weight) else table
 
 
 def _gains_by_packing(weight: Tensor) -> bool:

@@ -45,15 +45,34 @@ class PackedLinear(Quantised):
         return self.product(x)
 
     def product(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.bfloat16()
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x.bfloat16(), self.codes, bias, "none", [], "")
-        return y.to(x.dtype)
+        return packed_product(x, self.codes, self.bias)
 
     def rows(self, start: int, end: int, dtype: torch.dtype) -> Tensor:
         return self.codes.to_dense()[start:end].to(dtype)
 
     def _encode(self, weight: Tensor) -> None:
         self.codes = torch.ops.mkldnn._reorder_linear_weight(weight.detach().bfloat16().contiguous(), 1)
+
+
+class PackedTable(nn.Embedding):
+    """An embedding for such a machine; `product` is what a head that is tied to it does, with a packed copy of it.
+
+    The copy stays as it was: rows that are written into the embedding later are not in it.
+    """
+
+    packed: Tensor
+
+    @classmethod
+    def of_table(cls, table: nn.Embedding) -> Self:
+        """The same table; it shares the weights."""
+        packed = cls(table.num_embeddings, table.embedding_dim, _weight=table.weight)
+        packed.weight = table.weight
+        packed.packed = torch.ops.mkldnn._reorder_linear_weight(table.weight.detach(), 1)
+        return packed.train(table.training)
+
+    def product(self, x: Tensor) -> Tensor:
+        """(…, C) -> (…, V), in the precision of x."""
+        return packed_product(x, self.packed, None)
 
 
 class Quick8bit(Linear8bit):
@@ -102,6 +121,13 @@ class NoDropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         return x
+
+
+def packed_product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    """(…, in) -> (…, out), in the precision of x, with a matrix in oneDNN's layout."""
+    low = None if bias is None else bias.bfloat16()
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x.bfloat16(), packed, low, "none", [], "")
+    return y.to(x.dtype)
 
 
 def _computed(x: Tensor) -> torch.dtype:
