@@ -438,14 +438,15 @@ def test_an_adapter_that_was_switched_to_answers_as_if_it_alone_were_loaded(
     session = session_of(several["seed0"], load_in=load_in)
     assert reply(session) == replies["seed0"]
     without = Checkpoint.load(several["seed0"] / "base", template="chatml", load_in=load_in)
-    base_logits = ours(without)
+    base = Session(Chatbot(without, device="cpu"), session.sampling)
+    base_logits, base_reply = now(base), reply(base)
     for name in ("rowless", "none", "seed0", "seed1", "none", "rowless", "seed1", "seed1", "rowless", "seed0", "none"):
         known = name in session.adapters.names
         told = line(session, f"/adapter {name if known else several[name]}")
         assert told == ("The base alone answers." if name == "none" else f"The adapter {name} answers.")
         if name == "none":
             assert torch.equal(now(session), base_logits)
-            assert reply(session) == reply(Session(Chatbot(without, device="cpu"), session.sampling))
+            assert reply(session) == base_reply
         else:
             assert torch.equal(now(session), logits[name])
             assert reply(session) == replies[name]

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -19,13 +20,14 @@ from family_laws import (
 )
 from torch import Tensor, nn
 
-from chatwright.models import lora, quant
+from chatwright.models import lora, nf4, quant
 from chatwright.models.attention import Attend
 from chatwright.models.cache import KVCache
 from chatwright.models.decoder import Decoder
 from chatwright.models.inference import prepare
 from chatwright.models.kernels import library as kernels
 from chatwright.models.kernels import looking, plain, products
+from chatwright.models.kernels.layout import inputs_of
 from chatwright.models.quick import PackedLinear, PackedTable, Quick8bit, QuickLinear, Table8bit
 from chatwright.models.quick_blocks import QuickGPT2Block
 from chatwright.models.token_rows import TokenRows
@@ -37,8 +39,8 @@ LAWS = (
 )
 compiled = pytest.mark.skipif(kernels.library() is None, reason=f"no kernels here: {kernels.state()}")
 SHAPES = [(1, 16, 4), (3, 70, 33), (5, 130, 77), (9, 257, 6), (2, 64, 1), (17, 300, 40)]  # rows, inputs, outputs
-KINDS = ["fp32", "bf16", "int8"]
-Kind = Literal["fp32", "bf16", "int8"]
+KINDS = ["fp32", "bf16", "int8", "nf4"]
+Kind = Literal["fp32", "bf16", "int8", "nf4"]
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +54,13 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def layer(kind: Kind, inputs: int, outputs: int) -> tuple[Any, ...]:
-    """Weight, bias and, of int8, scales."""
+    """Weight, bias and, of int8 and NF4, scales; NF4 has whole blocks of inputs, as many as come nearest from above."""
+    if kind == "nf4":
+        inputs = -(-inputs // nf4.BLOCK) * nf4.BLOCK
     weight, bias = drawn(outputs, inputs), drawn(outputs, seed=1)
+    if kind == "nf4":
+        few = nf4.quantise_nf4(weight)
+        return few.codes.view(outputs, -1), bias, few.block_scales().view(outputs, -1)
     if kind == "int8":
         scales = weight.abs().amax(dim=1) / 127
         return (weight / scales[:, None]).round().to(torch.int8), bias, scales
@@ -62,7 +69,7 @@ def layer(kind: Kind, inputs: int, outputs: int) -> tuple[Any, ...]:
 
 def expected(kind: Kind, x: Tensor, weight: Tensor, bias: Tensor | None, scales: Tensor | None) -> Tensor:
     if scales is not None:
-        return plain.int8(x, weight, scales, bias)
+        return (plain.nf4 if kind == "nf4" else plain.int8)(x, weight, scales, bias)
     return (plain.bf16 if kind == "bf16" else plain.fp32)(x, weight, bias)
 
 
@@ -80,7 +87,7 @@ def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
 def test_a_product_is_what_it_says_in_pytorch(kind: Kind, shape: tuple[int, int, int]) -> None:
     rows, inputs, outputs = shape
     weight, bias, scales = layer(kind, inputs, outputs)
-    x = drawn(rows, inputs, seed=2)
+    x = drawn(rows, inputs_of(weight), seed=2)
     for biased in (bias, None):
         assert products.takes(x, weight)
         found = products.product(x, weight, biased, scales)
@@ -92,7 +99,7 @@ def test_a_product_is_what_it_says_in_pytorch(kind: Kind, shape: tuple[int, int,
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_is_the_same_alone_and_in_any_company(kind: Kind) -> None:
     weight, bias, scales = layer(kind, 333, 150)
-    x = drawn(200, 333, seed=2)
+    x = drawn(200, inputs_of(weight), seed=2)
     alone = torch.cat([products.product(row[None], weight, bias, scales) for row in x])
     for count in (1, 2, 3, 4, 5, 7, 8, 13, 24, 131, 200):
         for first in (0, 200 - count):
@@ -104,7 +111,7 @@ def test_a_row_is_the_same_alone_and_in_any_company(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_number_of_threads_changes_nothing(kind: Kind) -> None:
     weight, bias, scales = layer(kind, 333, 250)
-    x, before, found = drawn(11, 333), torch.get_num_threads(), []
+    x, before, found = drawn(11, inputs_of(weight)), torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
@@ -120,7 +127,7 @@ def test_the_number_of_threads_changes_nothing(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_number_that_is_none_spoils_its_own_row_only(kind: Kind, bad: float) -> None:
     weight, bias, scales = layer(kind, 200, 9)
-    x = drawn(3, 200)
+    x = drawn(3, inputs_of(weight))
     x[1, 150] = bad
     found = products.product(x, weight, bias, scales)
     assert not bool(found[1].isfinite().any())
@@ -135,6 +142,45 @@ def test_int8_takes_rows_of_any_size(scale: float) -> None:
     found = products.product(x, weight, None, scales)
     assert bool(found.isfinite().all())
     assert close(found / max(scale, 1e-30), expected("int8", x, weight, None, scales) / max(scale, 1e-30))
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_four_bits_are_made_dense_as_pytorch_does_to_the_last_bit(dtype: torch.dtype) -> None:
+    few = nf4.quantise_nf4(drawn(300, 65))  # 305 blocks, the last of which is not whole
+    found = products.dense(few.codes, few.block_scales(), dtype)
+    assert found is not None
+    assert torch.equal(found, nf4.decoded(few.codes, few.block_scales(), dtype))
+    assert torch.equal(few.rows(64, 300, dtype), few.dequantise(dtype)[64:])
+
+
+@compiled
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="these are kinds of x86-64 processors")
+@pytest.mark.parametrize("processor", ["x86-64-v2", "x86-64-v3", "x86-64-v4"])
+def test_what_other_processors_run_says_the_same(
+    processor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if processor == "x86-64-v4" and not torch.cpu._is_avx512_supported():
+        pytest.skip("this processor has no AVX512, which the code for v4 is of")
+    flags = [flag for flag in kernels.FLAGS if not flag.startswith("-march")]
+    monkeypatch.setattr(kernels, "FLAGS", (*flags, f"-march={processor}"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kernels._found.cache_clear()
+    try:
+        assert str(tmp_path) in kernels.state()
+        for kind in KINDS:
+            for shape in SHAPES:
+                test_a_product_is_what_it_says_in_pytorch(kind, shape)  # type: ignore[arg-type]
+            test_a_row_is_the_same_alone_and_in_any_company(kind)  # type: ignore[arg-type]
+        for dtype in (torch.float32, torch.bfloat16):
+            test_four_bits_are_made_dense_as_pytorch_does_to_the_last_bit(dtype)
+            test_attention_is_what_it_says_in_pytorch(64, dtype)
+        for how in ("fp32", "bf16", "8bit", "4bit"):
+            test_a_step_is_the_same_alone_and_among_others(how)
+            test_a_prepared_model_says_what_it_said(how, 4e-2)
+    finally:
+        monkeypatch.undo()
+        kernels._found.cache_clear()
 
 
 @compiled
@@ -231,7 +277,7 @@ def steps(model: Decoder, ids: Tensor, lengths: list[int]) -> list[Tensor]:
     return found
 
 
-@pytest.mark.parametrize(("how", "tolerance"), [("fp32", 1e-5), ("bf16", 2e-2), ("8bit", 4e-2), ("4bit", 2e-2)])
+@pytest.mark.parametrize(("how", "tolerance"), [("fp32", 1e-5), ("bf16", 2e-2), ("8bit", 4e-2), ("4bit", 4e-2)])
 def test_a_prepared_model_says_what_it_said(how: str, tolerance: float) -> None:
     model, same = prepared(how)
     ids = torch.randint(150, (3, 40), generator=torch.Generator().manual_seed(0))
@@ -293,9 +339,9 @@ def test_keys_and_values_are_kept_in_half_where_weights_are_and_seen_as_they_are
 
 
 @compiled
-@pytest.mark.parametrize("how", ["fp32", "bf16", "8bit"])
+@pytest.mark.parametrize("how", ["fp32", "bf16", "8bit", "4bit"])
 def test_a_step_is_the_same_alone_and_among_others(how: str) -> None:
-    model, _ = prepared(how)
+    model, _ = prepared(how, n_embd=192)  # of whole blocks of NF4
     ids = torch.randint(150, (9, 50), generator=torch.Generator().manual_seed(0))
     lengths = [3, 40, 7, 8, 21, 2, 33, 14, 5]
     together = steps(model, ids, lengths)

@@ -1,8 +1,7 @@
 """Makes a loaded model fast at answering, in place: quick layers and blocks replace its own. It is not to be trained after.
 
 Weights keep the precision they were loaded in, and none is held twice, but for the table that is the head as well on a
-machine without kernels; where that is 8 bits, the vocabulary's matrix gets 8 too. For 4 bits there is no kernel, and
-nothing changes.
+machine without kernels; where that is 8 or 4 bits, the vocabulary's matrix gets 8 too.
 """
 
 import torch
@@ -12,22 +11,23 @@ from chatwright.models import gpt2
 from chatwright.models.decoder import Decoder
 from chatwright.models.kernels import pages
 from chatwright.models.kernels.library import library
-from chatwright.models.quant import Linear4bit, Linear8bit
-from chatwright.models.quick import NoDropout, PackedLinear, PackedTable, Quick8bit, QuickLinear, Table8bit
+from chatwright.models.nf4 import BLOCK
+from chatwright.models.quant import Linear4bit, Linear8bit, Quantised
+from chatwright.models.quick import NoDropout, PackedLinear, PackedTable, Quick4bit, Quick8bit, QuickLinear, Table8bit
 from chatwright.models.quick_blocks import QuickGPT2Block
 
 
 def prepare(model: Decoder) -> None:
     """Call it where the model is to answer: elsewhere than on a processor nothing changes. Adapters may come before or after."""
-    has = {type(module) for module in model.modules()}
-    if model.final_norm.weight.device.type != "cpu" or Linear4bit in has:
+    if model.final_norm.weight.device.type != "cpu":
         return
+    few = any(isinstance(module, Quantised) for module in model.modules())  # 8 bits or 4
     for path in [path for path, _ in model.named_modules()]:
-        quick = _quick(model.get_submodule(path), Linear8bit in has and path == "lm_head")
+        quick = _quick(model.get_submodule(path), few and path == "lm_head")
         if quick is not None:
             model.set_submodule(path, quick)
     if model.lm_head is None and type(model.embedding) is nn.Embedding:  # it is the head as well
-        quick = _quick_table(model.embedding, Linear8bit in has)
+        quick = _quick_table(model.embedding, few)
         model.set_submodule(model.EMBEDDING.removesuffix(".weight"), quick)
     model.requires_grad_(False)
     # fp32 is in large pages as far as they were asked for before it was read: to copy the rest takes longer than it saves
@@ -43,6 +43,8 @@ def _quick(module: nn.Module, in_8_bits: bool) -> nn.Module | None:
         return PackedLinear.from_linear(module) if _gains_by_packing(module.weight) else QuickLinear.of(module)
     if type(module) is Linear8bit:
         return Quick8bit.of(module)
+    if type(module) is Linear4bit:
+        return None if module.in_features % BLOCK else Quick4bit.of(module)
     if type(module) is nn.Dropout:
         return NoDropout(module.p).train(module.training)
     return QuickGPT2Block.of(module) if type(module) is gpt2.Block else None

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chatwright.errors import DataError
+from chatwright.models.kernels import products
 
 # The 16 numbers a weight can be, in units of its block's largest: quantiles of the normal distribution (appendix E)
 LEVELS = (
@@ -37,6 +38,7 @@ class NF4:
     steps: Tensor  # (blocks / 256,) fp32: the largest of 256 deviations from the mean
     mean: Tensor  # () fp32: the mean of all scales
     shape: tuple[int, int]
+    wide_scales: Tensor | None = None  # what `block_scales` gives, where it is kept at hand
 
     def dequantise(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """(out, in): level times scale, computed in fp32 and rounded once."""
@@ -44,24 +46,35 @@ class NF4:
 
     def rows(self, start: int, end: int, dtype: torch.dtype) -> Tensor:
         """(end - start, in): these rows; `start` is a multiple of 64, so that it begins a block."""
-        width, device = self.shape[1], self.codes.device
+        width = self.shape[1]
         inside = slice(start * width // BLOCK, ceil(end * width, BLOCK))
         codes, scales = self.codes[inside], self.block_scales()[inside]
-        levels = torch.tensor(LEVELS, device=device)
-        # Two levels for every byte; the pair of fp32 numbers is moved as one of 64 bits, which is three times as fast
-        pairs = torch.cartesian_prod(levels, levels).view(torch.int64).flatten()  # (256,)
-        out = torch.empty(len(codes), BLOCK, dtype=dtype, device=device)
-        for some in pieces(len(codes), BLOCK, device):
-            found = pairs.index_select(0, codes[some].flatten().int()).view(torch.float32).view(-1, BLOCK)
-            out[some] = found.mul_(scales[some, None])
-        return out.flatten()[: (end - start) * width].view(end - start, width)
+        found = products.dense(codes, scales, dtype)
+        if found is None:
+            found = decoded(codes, scales, dtype)
+        return found.flatten()[: (end - start) * width].view(end - start, width)
 
     def block_scales(self) -> Tensor:
         """(blocks,) in fp32: the mean plus what the second quantisation kept of the deviations."""
+        if self.wide_scales is not None:
+            return self.wide_scales
         table = torch.tensor(dynamic_map(), device=self.scales.device)
         kept = table.index_select(0, self.scales.int())
         deviations = _blocks(kept, SCALES) * self.steps[:, None]
         return deviations.flatten()[: len(kept)] + self.mean
+
+
+def decoded(codes: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+    """(blocks, 32) codes and their (blocks,) scales -> (blocks, 64) weights, in PyTorch alone."""
+    device = codes.device
+    levels = torch.tensor(LEVELS, device=device)
+    # Two levels for every byte; the pair of fp32 numbers is moved as one of 64 bits, which is three times as fast
+    pairs = torch.cartesian_prod(levels, levels).view(torch.int64).flatten()  # (256,)
+    out = torch.empty(len(codes), BLOCK, dtype=dtype, device=device)
+    for some in pieces(len(codes), BLOCK, device):
+        found = pairs.index_select(0, codes[some].flatten().int()).view(torch.float32).view(-1, BLOCK)
+        out[some] = found.mul_(scales[some, None])
+    return out
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ Each shares the weights of the layer that it is made of. Shapes: B rows, T token
 entries, C channels.
 """
 
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from chatwright.models.device import dtype_of
 from chatwright.models.kernels import products
-from chatwright.models.quant import Linear8bit, Quantised
+from chatwright.models.nf4 import NF4
+from chatwright.models.quant import Linear4bit, Linear8bit, Quantised
 
 
 class QuickLinear(nn.Linear):
@@ -93,6 +95,41 @@ class Quick8bit(Linear8bit):
         """(…, in) -> (…, out), in the precision of x."""
         if products.takes(x, self.codes):
             return products.product(x, self.codes, self.bias, self.scales).to(x.dtype)
+        return super().product(x.to(_computed(x))).to(x.dtype)
+
+
+class Quick4bit(Linear4bit):
+    """A layer of 4 bits whose few rows are a kernel's; it keeps the scales of its blocks in fp32, half a bit more."""
+
+    wide_scales: Tensor  # (out, in / 64)
+
+    @classmethod
+    def of(cls, layer: Linear4bit) -> Self:
+        """The same layer, whose inputs are a multiple of a block; it shares the codes."""
+        quick = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        for name, tensor in layer.named_buffers(recurse=False):
+            setattr(quick, name, tensor)
+        quick.register_parameter("bias", layer.bias)
+        wide = layer.nf4.block_scales().view(layer.out_features, -1)
+        quick.register_buffer("wide_scales", wide, persistent=False)
+        return quick.train(layer.training)
+
+    @property
+    def nf4(self) -> NF4:
+        return replace(super().nf4, wide_scales=self.wide_scales.flatten())
+
+    @property
+    def matrix(self) -> Tensor:
+        """(out, in / 2): the codes, row by row."""
+        return self.codes.view(self.out_features, -1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.product(x)
+
+    def product(self, x: Tensor) -> Tensor:
+        """(…, in) -> (…, out), in the precision of x."""
+        if products.takes(x, self.matrix):
+            return products.product(x, self.matrix, self.bias, self.wide_scales).to(x.dtype)
         return super().product(x.to(_computed(x))).to(x.dtype)
 
 

@@ -18,7 +18,7 @@ from chatwright.models.cache import KVCache
 from chatwright.models.kernels import looking, products
 from chatwright.models.kernels.layout import STORED, Block, Matrix, Sizes, Step, matrix
 from chatwright.models.kernels.library import library
-from chatwright.models.quick import Quick8bit, QuickLinear
+from chatwright.models.quick import Quick4bit, Quick8bit, QuickLinear
 
 
 class QuickGPT2Block(gpt2.Block):
@@ -110,4 +110,6 @@ def _matrix(layer: nn.Module) -> Matrix | None:
         return matrix(layer.weight, layer.bias) if products.fits(layer.weight) else None
     if type(layer) is Quick8bit:
         return matrix(layer.codes, layer.bias, layer.scales) if products.fits(layer.codes) else None
+    if type(layer) is Quick4bit:
+        return matrix(layer.matrix, layer.bias, layer.wide_scales) if products.fits(layer.matrix) else None
     return None

@@ -5,12 +5,12 @@ from ctypes import Structure, c_float, c_int64, c_void_p
 import torch
 from torch import Tensor
 
-KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}  # of matrices
+KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # of matrices; uint8 holds NF4
 STORED = {torch.float32: 0, torch.bfloat16: 1}  # of caches
 
 
 class Matrix(Structure):
-    """(out, in) weights, with an (out,) scale for each output where they are int8, and an (out,) bias or none."""
+    """(out, in) weights, with the scales that belong to them where they are int8 or NF4, and an (out,) bias or none."""
 
     _fields_ = (
         ("kind", c_int64),
@@ -60,10 +60,15 @@ class Step(Structure):
 
 
 def matrix(weight: Tensor, bias: Tensor | None, scales: Tensor | None = None) -> Matrix:
-    """Of (out, in) weights, an fp32 bias, and the scales that belong to int8."""
-    outputs, inputs = weight.shape
+    """Of (out, in) weights, NF4 having two in a byte, an fp32 bias, and the scales that belong to int8 and NF4."""
+    outputs, inputs = weight.shape[0], inputs_of(weight)
     scaled, biased = (None if one is None else one.data_ptr() for one in (scales, bias))
     return Matrix(KINDS[weight.dtype], inputs, outputs, weight.data_ptr(), scaled, biased)
+
+
+def inputs_of(weight: Tensor) -> int:
+    """The inputs of a stored matrix."""
+    return weight.shape[1] * (2 if weight.dtype == torch.uint8 else 1)
 
 
 def sizes(new: Tensor, stored: Tensor) -> Sizes:

@@ -29,6 +29,7 @@ ARGUMENTS = {
     "cw_attention": [Pointer] * 6 + [ctypes.c_float, Whole],
     "cw_store": [Pointer] * 4,
     "cw_block": [Pointer] * 2,
+    "cw_nf4": [Pointer] * 3 + [Whole] * 3,
 }
 
 
@@ -63,7 +64,8 @@ def _compiled() -> Path:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None or sys.platform == "win32":
         raise Unavailable("no C compiler; install gcc or clang")
-    about = [SOURCE.read_text(encoding="utf-8"), compiler, *FLAGS, platform.machine(), _processor()]
+    sources = sorted(SOURCE.parent.glob("*.[ch]"))
+    about = [*(one.read_text(encoding="utf-8") for one in sources), compiler, *FLAGS, platform.machine(), _processor()]
     folder = cache_folder()
     path = folder / f"{hashlib.sha256(chr(0).join(about).encode()).hexdigest()[:24]}.so"
     if path.exists():

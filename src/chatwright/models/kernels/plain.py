@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from chatwright.models.nf4 import BLOCK, decoded
+
 GROUP = 128  # numbers of x that share a step, as in kernels.c
 
 
@@ -20,6 +22,12 @@ def bf16(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def int8(x: Tensor, codes: Tensor, scales: Tensor, bias: Tensor | None) -> Tensor:
     """The same with int8 codes and a scale for each output; x is rounded to 8 bits as well, in groups of 128."""
     return F.linear(rounded(x), codes.float() * scales[:, None], bias)
+
+
+def nf4(x: Tensor, codes: Tensor, scales: Tensor, bias: Tensor | None) -> Tensor:
+    """The same with (out, in / 2) codes of NF4 and a scale for every 64 weights, (out, in / 64)."""
+    weight = decoded(codes.view(-1, BLOCK // 2), scales.flatten(), torch.float32)
+    return F.linear(x, weight.view(len(codes), -1), bias)
 
 
 def rounded(x: Tensor) -> Tensor:
