@@ -49,6 +49,7 @@ from chatwright.export import hf
 from chatwright.generate.chatbot import Chatbot
 from chatwright.generate.sampling import Sampling
 from chatwright.models import lora
+from chatwright.models.inference import prepare
 from chatwright.text import template as templates
 
 pytestmark = [
@@ -438,6 +439,7 @@ def test_an_adapter_that_was_switched_to_answers_as_if_it_alone_were_loaded(
     session = session_of(several["seed0"], load_in=load_in)
     assert reply(session) == replies["seed0"]
     without = Checkpoint.load(several["seed0"] / "base", template="chatml", load_in=load_in)
+    prepare(without.model)
     base = Session(Chatbot(without, device="cpu"), session.sampling)
     base_logits, base_reply = now(base), reply(base)
     for name in ("rowless", "none", "seed0", "seed1", "none", "rowless", "seed1", "seed1", "rowless", "seed0", "none"):
