@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ from chatwright.models.kernels import library as kernels
 from chatwright.models.kernels import looking, plain, products
 from chatwright.models.kernels.layout import inputs_of
 from chatwright.models.quick import PackedLinear, PackedTable, Quick8bit, QuickLinear, Table8bit
-from chatwright.models.quick_blocks import QuickGPT2Block
+from chatwright.models.quick_blocks import QuickBlock
 from chatwright.models.token_rows import TokenRows
 
 LAWS = (
@@ -448,15 +448,54 @@ def test_without_kernels_bf16_is_packed_and_says_the_same(monkeypatch: pytest.Mo
         kernels._found.cache_clear()
 
 
+WHOLE: list[tuple[str, dict[str, Any]]] = [
+    *((family, {}) for family in FAMILIES),
+    ("gpt2", {"activation_function": "relu", "n_inner": 50}),
+    ("gpt_neox", {"use_parallel_residual": False, "rotary_pct": 1.0, "attention_bias": False}),
+    ("llama", {"attention_bias": True, "mlp_bias": True, "num_key_value_heads": 4}),
+    ("qwen3", {"head_dim": 12}),
+]
+
+
 @compiled
-def test_blocks_of_gpt2_are_computed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, _ = prepared("8bit", n_embd=96)
-    assert all(isinstance(block, QuickGPT2Block) for block in model.blocks)
-    ids = torch.randint(150, (2, 40), generator=torch.Generator().manual_seed(0))
-    wanted = steps(model, ids, [9, 2])
+@pytest.mark.parametrize("how", ["fp32", "bf16", "8bit", "4bit"])
+@pytest.mark.parametrize(("family", "config"), WHOLE, ids=str)
+def test_a_block_that_is_computed_whole_says_what_its_layers_say(
+    family: str, config: dict[str, Any], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = {"n_embd": 128} if family == "gpt2" else {"hidden_size": 128, "intermediate_size": 192}
+    model = model_of(family, **{**FAMILIES[family], **wide, **config})
+    if how == "bf16":
+        lora.freeze(model, torch.bfloat16)
+    if how in ("8bit", "4bit"):
+        quant.quantise(model, how)  # type: ignore[arg-type]
+    prepare(model)
+    ids = torch.randint(97, (3, 40), generator=torch.Generator().manual_seed(0))
+    found = steps(model, ids, [9, 2, 30])
+    blocks = cast(list[QuickBlock], list(model.blocks))
+    in_blocks = how == "4bit" and any(n % nf4.BLOCK for n in widths(model))  # else some layers stay as they were
+    assert all(block.known is not None and (block.known.block is None) == in_blocks for block in blocks)
     monkeypatch.setattr("chatwright.models.quick_blocks.is_step", lambda *_: False)
-    for one, other in zip(steps(model, ids, [9, 2]), wanted, strict=True):
-        assert close(one, other, 2e-2)
+    for one, other in zip(found, steps(model, ids, [9, 2, 30]), strict=True):
+        assert close(one, other, 1e-5 if how == "fp32" else 2e-2)
+
+
+def widths(model: Decoder) -> set[int]:
+    return {module.in_features for module in model.blocks.modules() if isinstance(module, quant.Quantised)}
+
+
+@compiled
+def test_a_layer_that_is_replaced_later_is_seen_by_its_block() -> None:
+    model, _ = prepared("fp32", n_embd=64, n_head=2)
+    ids = torch.randint(150, (2, 40), generator=torch.Generator().manual_seed(0))
+    before = steps(model, ids, [9, 2])
+    (block,) = cast(list[QuickBlock], list(model.blocks))[:1]
+    other = nn.Linear(64, 256)
+    model.set_submodule("transformer.h.0.mlp.c_fc", QuickLinear.of(other))
+    found = steps(model, ids, [9, 2])
+    assert block.known is not None
+    assert block.known.parts.up.weight is other.weight
+    assert not close(found[0], before[0])
 
 
 @compiled

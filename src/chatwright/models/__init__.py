@@ -14,6 +14,7 @@ SHARED = (
     "lora",
     "low_rank",
     "nf4",
+    "parts",
     "protocol",
     "quant",
     "quick",

@@ -23,6 +23,7 @@ from chatwright.models.config import (
     FamilyConfig,
 )
 from chatwright.models.decoder import Decoder, stretched
+from chatwright.models.parts import Parts
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"n_layer": 4, "n_embd": 192, "n_head": 6, "n_positions": 512},  # for two CPU cores and minutes
@@ -142,6 +143,13 @@ class Block(nn.Module):
         x = x + self.attn(self.ln_1(x), attend, cache)
         out: Tensor = x + self.mlp(self.ln_2(x))
         return out
+
+    def parts(self) -> Parts:
+        attn, mlp = self.attn, self.mlp
+        return Parts(
+            layer=attn.layer, heads=attn.n_head, scale=attn.scale, norms=(self.ln_1, self.ln_2), act=mlp.act,
+            query=attn.c_attn, mixed=attn.c_proj, up=mlp.c_fc, down=mlp.c_proj,
+        )  # fmt: skip
 
 
 class Transformer(nn.Module):

@@ -24,6 +24,7 @@ from chatwright.models.config import (
     FamilyConfig,
 )
 from chatwright.models.decoder import Decoder
+from chatwright.models.parts import Parts
 from chatwright.models.rope import THETA, Rope, Rotary, Rotation, in_force, rotate, widened, written
 
 PART = 0.25  # of a head's channels is turned where a config does not name it
@@ -155,6 +156,7 @@ class Attention(nn.Module):
         C = config.hidden_size
         self.layer = layer
         self.n_head = config.num_attention_heads
+        self.scale = (C // self.n_head) ** -0.5
         self.query_key_value = nn.Linear(C, 3 * C, bias=config.attention_bias)
         self.dense = nn.Linear(C, C, bias=config.attention_bias)
         self.attn_dropout = nn.Dropout(config.attention_dropout)
@@ -197,6 +199,13 @@ class Block(nn.Module):
         read = x if self.parallel else after
         out: Tensor = after + self.dropout(self.mlp(self.post_attention_layernorm(read)))
         return out
+
+    def parts(self) -> Parts:
+        attn, mlp, norms = self.attention, self.mlp, (self.input_layernorm, self.post_attention_layernorm)
+        return Parts(
+            layer=attn.layer, heads=attn.n_head, scale=attn.scale, norms=norms, act=mlp.act, parallel=self.parallel,
+            query=attn.query_key_value, mixed=attn.dense, head_by_head=True, up=mlp.dense_h_to_4h, down=mlp.dense_4h_to_h,
+        )  # fmt: skip
 
 
 class Stack(nn.Module):

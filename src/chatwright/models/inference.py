@@ -7,14 +7,13 @@ machine without kernels; where that is 8 or 4 bits, the vocabulary's matrix gets
 import torch
 from torch import Tensor, nn
 
-from chatwright.models import gpt2
 from chatwright.models.decoder import Decoder
 from chatwright.models.kernels import pages
 from chatwright.models.kernels.library import library
 from chatwright.models.nf4 import BLOCK
 from chatwright.models.quant import Linear4bit, Linear8bit, Quantised
 from chatwright.models.quick import NoDropout, PackedLinear, PackedTable, Quick4bit, Quick8bit, QuickLinear, Table8bit
-from chatwright.models.quick_blocks import QuickGPT2Block
+from chatwright.models.quick_blocks import quick_block
 
 
 def prepare(model: Decoder) -> None:
@@ -47,7 +46,7 @@ def _quick(module: nn.Module, in_8_bits: bool) -> nn.Module | None:
         return None if module.in_features % BLOCK else Quick4bit.of(module)
     if type(module) is nn.Dropout:
         return NoDropout(module.p).train(module.training)
-    return QuickGPT2Block.of(module) if type(module) is gpt2.Block else None
+    return quick_block(module)
 
 
 def _quick_table(table: nn.Embedding, in_8_bits: bool) -> nn.Module:

@@ -16,6 +16,7 @@ from chatwright.models.attention import Attend, attention, remember
 from chatwright.models.cache import KVCache
 from chatwright.models.decoder import Decoder
 from chatwright.models.llama_config import Biases, LlamaLikeConfig
+from chatwright.models.parts import Parts
 from chatwright.models.rope import Rotary, Rotation, rotate
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -82,6 +83,7 @@ class Attention(nn.Module):
         self.layer = layer
         self.head_dim = D = config.head_channels
         C, H, shared = config.hidden_size, config.num_attention_heads, config.key_value_heads
+        self.n_head = H
         self.q_proj = nn.Linear(C, H * D, bias=config.biases.heads)
         self.k_proj = nn.Linear(C, shared * D, bias=config.biases.heads)
         self.v_proj = nn.Linear(C, shared * D, bias=config.biases.heads)
@@ -95,6 +97,11 @@ class Attention(nn.Module):
         y = attention(query, key, value, attend, dropout=self.attn_dropout.p if self.training else 0.0)
         out: Tensor = self.o_proj(y.transpose(1, 2).flatten(2))  # (B, H, T, D) -> (B, T, H · D) -> (B, T, C)
         return out
+
+    @property
+    def head_norms(self) -> tuple[nn.Module, nn.Module] | None:
+        """The norms of queries and keys, if they have any."""
+        return None
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, C) -> queries (B, H, T, D), keys and values (B, H', T, D)."""
@@ -129,6 +136,14 @@ class Block(nn.Module):
         x = x + self.self_attn(self.input_layernorm(x), attend, rotation, cache)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
+
+    def parts(self) -> Parts:
+        attn, mlp, norms = self.self_attn, self.mlp, (self.input_layernorm, self.post_attention_layernorm)
+        return Parts(
+            layer=attn.layer, heads=attn.n_head, scale=attn.head_dim**-0.5, norms=norms,
+            query=attn.q_proj, key=attn.k_proj, value=attn.v_proj, mixed=attn.o_proj, head_norms=attn.head_norms,
+            up=mlp.up_proj, gate=mlp.gate_proj, down=mlp.down_proj, act=mlp.activation,
+        )  # fmt: skip
 
 
 class Stack(nn.Module):

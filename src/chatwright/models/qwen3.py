@@ -52,6 +52,10 @@ class NormedAttention(Attention):
         self.q_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
         self.k_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
 
+    @property
+    def head_norms(self) -> tuple[nn.Module, nn.Module]:
+        return self.q_norm, self.k_norm
+
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = super().heads(x)
         wide = self.q_norm.weight.dtype  # under autocast the projections give less than the norms have

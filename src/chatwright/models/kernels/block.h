@@ -4,10 +4,14 @@ typedef struct {
     int64_t channels, inner; /* C, and those between the two matrices of the feed-forward layer */
     int64_t root;            /* the norms: 1 for RMS, 0 for layer norms */
     int64_t gated;           /* act(gate) * up, not act(up) */
-    int64_t act;             /* 0: GELU by tanh, 1: SiLU */
+    int64_t act;             /* 0: GELU by tanh, 1: SiLU, 2: GELU, 3: ReLU */
+    int64_t joined;          /* `query` gives keys and values as well: 1: all queries first, 2: head by head; 0: it does not */
+    int64_t parallel;        /* the feed-forward layer reads x, not what attention made of it */
+    int64_t turned;          /* R: channels of a head that positions turn, or 0 */
     float epsilon, scale;    /* of the norms, and of the products of queries and keys */
     const float *norm[2], *norm_bias[2];
-    Matrix query, key, value, mixed; /* `query` gives all three where `key` and `value` have no matrix */
+    const float *head_norm[2]; /* (D,): RMS norms of queries and keys, or null */
+    Matrix query, key, value, mixed;
     Matrix up, gate, down;
 } Block;
 
@@ -18,10 +22,16 @@ typedef struct {
     void *keys, *values;
     const uint8_t *mask;
     const int64_t *places;
-    const float *cos, *sin; /* (B, D), or null */
+    const float *cos, *sin; /* (B, R), or null */
     Sizes sizes;            /* strides of the query are not looked at */
     int64_t threads;
 } Step;
+
+/* Queries, keys or values: (B, `count`, D) numbers with these strides. */
+typedef struct {
+    float *at;
+    int64_t count, row, head;
+} Heads;
 
 static void normed(const Block *b, int which, const float *x, float *y, int64_t rows) {
     int64_t C = b->channels;
@@ -43,11 +53,27 @@ static void normed(const Block *b, int which, const float *x, float *y, int64_t 
     }
 }
 
-/* GELU by tanh is x times the sigmoid of 2 sqrt(2 / pi) (x + 0.044715 x^3); SiLU is x times the sigmoid of x. */
+/* e to the minus |x|. */
+INLINE Vector decay(Vector x) {
+    Vector most = (Vector){0} + 87.0f, size = (Vector)((Whole)x & 0x7fffffff);
+    return exponential(-chosen(size > most, most, size));
+}
+
+/* GELU by tanh is x times the sigmoid of 2 sqrt(2 / pi) (x + 0.044715 x^3); SiLU is x times the sigmoid of x. GELU is x
+   times the normal distribution's sum up to x, here by formula 7.1.26 of Abramowitz and Stegun, right to 2e-7. */
 INLINE Vector activated(Vector x, int64_t act) {
+    if (act == 3) return chosen(x < 0.0f, (Vector){0}, x); /* NaN stays NaN */
+    if (act == 2) {
+        Vector z = x * 0.70710678f, t = 1.0f / (1.0f + 0.3275911f * (Vector)((Whole)z & 0x7fffffff));
+        Vector p = t * 1.061405429f - 1.453152027f;
+        p = p * t + 1.421413741f;
+        p = p * t - 0.284496736f;
+        p = p * t + 0.254829592f;
+        Vector beyond = 0.5f * p * t * decay(z * z);
+        return x * chosen(x < 0.0f, beyond, 1.0f - beyond);
+    }
     Vector inside = act ? x : (x + 0.044715f * x * x * x) * 1.5957691216f;
-    Vector most = (Vector){0} + 87.0f, size = (Vector)((Whole)inside & 0x7fffffff);
-    Vector e = exponential(-chosen(size > most, most, size)), positive = 1.0f / (1.0f + e); /* e is at most 1 */
+    Vector e = decay(inside), positive = 1.0f / (1.0f + e); /* e is at most 1 */
     return x * chosen(inside < 0.0f, e * positive, positive);
 }
 
@@ -74,13 +100,13 @@ static void acting_work(void *job) {
     }
 }
 
-/* The first R channels of every head: c turns with c + R / 2 (R is D here, and sines are signed). */
-static void turn(const Step *s, float *x, int64_t heads, int64_t row_step) {
-    int64_t D = s->sizes.channels, half = D / 2;
+/* The first R channels of every head: c turns with c + R / 2; the first half of the sines is negated. */
+static void turn(const Step *s, Heads x, int64_t R) {
+    int64_t half = R / 2;
     for (int64_t row = 0; row < s->sizes.rows; row++)
-        for (int64_t head = 0; head < heads; head++) {
-            float *here = x + row * row_step + head * D;
-            const float *cos = s->cos + row * D, *sin = s->sin + row * D;
+        for (int64_t head = 0; head < x.count; head++) {
+            float *here = x.at + row * x.row + head * x.head;
+            const float *cos = s->cos + row * R, *sin = s->sin + row * R;
             for (int64_t c = 0; c < half; c++) {
                 float low = here[c], high = here[c + half];
                 here[c] = low * cos[c] + high * sin[c];
@@ -89,42 +115,77 @@ static void turn(const Step *s, float *x, int64_t heads, int64_t row_step) {
         }
 }
 
+static void normed_heads(Heads x, const float *weight, float epsilon, int64_t rows, int64_t D) {
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t head = 0; head < x.count; head++) {
+            float *here = x.at + row * x.row + head * x.head, squares = 0;
+            for (int64_t c = 0; c < D; c++) squares += here[c] * here[c];
+            float by = 1.0f / sqrtf(squares / (float)D + epsilon);
+            for (int64_t c = 0; c < D; c++) here[c] *= by * weight[c];
+        }
+}
+
+/* Memory for what is between x and y. */
+typedef struct {
+    float *h, *asked, *found, *up, *gate;
+    void *narrow;
+} Room;
+
+/* Queries, keys and values of h, where they are wanted: turned, and the new ones in the cache; gives the queries. */
+static Heads looked_for(const Block *b, const Step *s, const Room *r) {
+    int64_t rows = s->sizes.rows, D = s->sizes.channels, H = s->sizes.heads, S = s->sizes.shared;
+    int64_t all = (H + 2 * S) * D, apart = b->joined == 2 ? 3 * D : D;
+    Heads query = {r->asked, H, all, apart}, key = {r->asked + (b->joined == 2 ? D : H * D), S, all, apart};
+    Heads value = {key.at + (b->joined == 2 ? D : S * D), S, all, apart};
+    linear(&b->query, r->h, r->asked, rows, r->narrow, s->threads);
+    if (!b->joined) {
+        query.row = H * D, key.row = value.row = S * D;
+        key.at = r->asked + rows * H * D, value.at = key.at + rows * S * D;
+        linear(&b->key, r->h, key.at, rows, r->narrow, s->threads);
+        linear(&b->value, r->h, value.at, rows, r->narrow, s->threads);
+    }
+    if (b->head_norm[0]) normed_heads(query, b->head_norm[0], b->epsilon, rows, D);
+    if (b->head_norm[1]) normed_heads(key, b->head_norm[1], b->epsilon, rows, D);
+    if (b->turned) turn(s, query, b->turned), turn(s, key, b->turned);
+    Sizes sizes = s->sizes;
+    sizes.query_row = key.row, sizes.query_head = key.head;
+    cw_store(key.at, s->keys, s->places, &sizes);
+    cw_store(value.at, s->values, s->places, &sizes);
+    return query;
+}
+
+/* What the feed-forward layer makes of h, in h. */
+static void fed_forward(const Block *b, const Step *s, const Room *r) {
+    int64_t rows = s->sizes.rows;
+    linear(&b->up, r->h, r->up, rows, r->narrow, s->threads);
+    if (b->gated) linear(&b->gate, r->h, r->gate, rows, r->narrow, s->threads);
+    Acting a = {b, r->up, b->gated ? r->gate : 0, rows, 0};
+    share(acting_work, &a, rows, s->threads);
+    linear(&b->down, r->up, r->h, rows, r->narrow, s->threads);
+}
+
 /* 1 if there is no memory. */
 int cw_block(const Block *b, const Step *s) {
-    int64_t rows = s->sizes.rows, C = b->channels, D = s->sizes.channels, threads = s->threads;
-    int64_t heads = s->sizes.heads * D, shared = s->sizes.shared * D, wide_one = heads + 2 * shared;
-    int64_t most = b->inner > heads ? b->inner : heads;
+    int64_t rows = s->sizes.rows, C = b->channels, heads = s->sizes.heads * s->sizes.channels;
+    int64_t asked = heads + 2 * s->sizes.shared * s->sizes.channels, most = b->inner > heads ? b->inner : heads;
     most = most > C ? most : C;
-    size_t numbers = (size_t)(rows * (C + wide_one + heads + 2 * b->inner));
+    size_t numbers = (size_t)(rows * (C + asked + heads + 2 * b->inner));
     float *room = malloc(numbers * 4 + narrowed(1, rows, most) + narrowed(3, rows, most) + 64);
     if (!room) return 1;
-    float *h = room, *asked = h + rows * C, *found = asked + rows * wide_one, *up = found + rows * heads;
-    float *gate = up + rows * b->inner;
-    void *narrow = room + numbers;
+    Room r = {.h = room, .asked = room + rows * C, .narrow = room + numbers};
+    r.found = r.asked + rows * asked, r.up = r.found + rows * heads, r.gate = r.up + rows * b->inner;
 
-    normed(b, 0, s->x, h, rows);
-    int split = b->key.w != 0;
-    float *key = split ? asked + rows * heads : asked + heads, *value = split ? key + rows * shared : key + shared;
-    linear(&b->query, h, asked, rows, narrow, threads);
-    if (split) linear(&b->key, h, key, rows, narrow, threads), linear(&b->value, h, value, rows, narrow, threads);
-    int64_t query_row = split ? heads : wide_one, key_row = split ? shared : wide_one;
-    if (s->cos) turn(s, asked, s->sizes.heads, query_row), turn(s, key, s->sizes.shared, key_row);
+    normed(b, 0, s->x, r.h, rows);
+    Heads query = looked_for(b, s, &r);
     Sizes sizes = s->sizes;
-    sizes.query_row = key_row, sizes.query_head = D;
-    cw_store(key, s->keys, s->places, &sizes);
-    cw_store(value, s->values, s->places, &sizes);
-    sizes.query_row = query_row;
-    cw_attention(asked, s->keys, s->values, s->mask, found, &sizes, b->scale, threads);
-    linear(&b->mixed, found, s->y, rows, narrow, threads);
+    sizes.query_row = query.row, sizes.query_head = query.head;
+    cw_attention(query.at, s->keys, s->values, s->mask, r.found, &sizes, b->scale, s->threads);
+    linear(&b->mixed, r.found, s->y, rows, r.narrow, s->threads);
     for (int64_t c = 0; c < rows * C; c++) s->y[c] += s->x[c];
 
-    normed(b, 1, s->y, h, rows);
-    linear(&b->up, h, up, rows, narrow, threads);
-    if (b->gated) linear(&b->gate, h, gate, rows, narrow, threads);
-    Acting a = {b, up, b->gated ? gate : 0, rows, 0};
-    share(acting_work, &a, rows, threads);
-    linear(&b->down, up, h, rows, narrow, threads);
-    for (int64_t c = 0; c < rows * C; c++) s->y[c] += h[c];
+    normed(b, 1, b->parallel ? s->x : s->y, r.h, rows);
+    fed_forward(b, s, &r);
+    for (int64_t c = 0; c < rows * C; c++) s->y[c] += r.h[c];
     free(room);
     return 0;
 }

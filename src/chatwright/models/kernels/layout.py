@@ -41,10 +41,14 @@ class Block(Structure):
         ("root", c_int64),
         ("gated", c_int64),
         ("act", c_int64),
+        ("joined", c_int64),
+        ("parallel", c_int64),
+        ("turned", c_int64),
         ("epsilon", c_float),
         ("scale", c_float),
         ("norm", c_void_p * 2),
         ("norm_bias", c_void_p * 2),
+        ("head_norm", c_void_p * 2),
         *((name, Matrix) for name in ("query", "key", "value", "mixed", "up", "gate", "down")),
     )
 
