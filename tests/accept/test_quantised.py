@@ -1,13 +1,19 @@
-"""Four bits judged on a trained model, the quickstart's base: what they cost before any step, and after 200. (make accept)"""
+"""Fewer bits judged on a trained model, the quickstart's base: what they cost before any step, and after 200. (make accept)"""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from chatwright import commands
+from chatwright.checkpoint import Checkpoint
+from chatwright.data import source
 from chatwright.models import nf4
+from chatwright.models.attention import Attend
+from chatwright.models.cache import KVCache
+from chatwright.models.inference import prepare
 
 pytestmark = pytest.mark.accept
 STEPS = 200
@@ -66,6 +72,29 @@ def test_two_bits_would_fail_that(base: str) -> None:
 
 def test_the_perplexity_of_the_base_in_eight_bits_is_within_one_percent(base: str) -> None:
     assert perplexity(base, "8bit") <= 1.01 * perplexity(base, None)
+
+
+@torch.inference_mode()
+def answering_perplexity(base: str, load_in: Any) -> float:
+    """On documents of the primer, token by token over a cache, as answers are made: keys and values are rounded there too."""
+    checkpoint = Checkpoint.load(base, quiet=True, load_in=load_in)
+    model, width = checkpoint.model.eval(), 128
+    prepare(model)
+    found = source.read("primer:documents#2000").records
+    ids = [one for record in found for one in checkpoint.tokenizer.encode(record.text)]
+    rows = torch.tensor(ids[: len(ids) // width * width]).view(-1, width)[:24]
+    cache, losses = KVCache.of(model, len(rows), width), []
+    for place in range(width - 1):
+        attend = Attend.cached(torch.full((len(rows),), place), 1)
+        hidden = model.trunk(rows[:, place : place + 1], attend=attend, cache=cache)
+        losses.append(F.cross_entropy(model.head(hidden[:, 0]).float(), rows[:, place + 1]))
+    return float(torch.stack(losses).mean().exp())
+
+
+def test_answers_in_fewer_bits_are_as_likely_within_one_and_three_percent(base: str) -> None:
+    whole = answering_perplexity(base, None)
+    for load_in, most in (("bf16", 1.01), ("8bit", 1.01), ("4bit", 1.03)):
+        assert answering_perplexity(base, load_in) <= most * whole
 
 
 @pytest.fixture(scope="module")
