@@ -26,7 +26,6 @@ ONLY = {
     "cyclopts": {"commands/_cli.py"},
     "torch.distributed": {"train/distributed.py"},
     "fastapi": {"serve/app.py"},
-    "gradio": {"chat/web.py"},
 }
 # A file on disk that only some modules know by name.
 NAMES = {

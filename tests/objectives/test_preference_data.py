@@ -231,6 +231,16 @@ def test_pairs_of_one_answer_are_listed_and_none_of_them_is_learned(chatbot: Pat
     assert says.endswith("same.jsonl can be used")
 
 
+def test_a_panel_that_knows_nothing_says_nothing(
+    chatbot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = written(tmp_path / "data.jsonl", [pair(n) for n in range(8)])
+    prefer("dpo", chatbot, data, tmp_path / "run", guards_prompts=0, validation_share=0, test_share=0)
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert any(line.startswith("note:") for line in lines)
+    assert not any(re.fullmatch(r"note: step \d+:", line) for line in lines)
+
+
 def test_answers_that_are_the_same_within_the_window_are_left_out(chatbot: Path, tmp_path: Path) -> None:
     long = "so it goes on " * 30
     row = {"prompt": "Hi", "chosen": long + "a", "rejected": long + "b"}

@@ -223,7 +223,8 @@ class _Stage:
         assert self.job.panel is not None
         row, says, alarms = self.job.panel.look(step, found)
         self.folder.measure(row)
-        console.note(f"step {step}: {says}")
+        if says:  # nothing is known without validation and prompts
+            console.note(f"step {step}: {says}")
         for alarm in alarms:
             self.folder.log(f"step {step}: {alarm}")
             console.warn(alarm)
