@@ -1,8 +1,9 @@
 """Keys and values of tokens already read, so that each new token costs one step; passed in, never kept in a module."""
 
+import math
+import mmap
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,7 +88,11 @@ class KVCache:
 
 
 def _zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Zeros that on a processor take no memory before they are written to: PyTorch's own are written at once."""
+    """Zeros that on a processor take no memory before they are written to.
+
+    PyTorch's own are written at once, and NumPy's are in large pages, of which a few tokens in each head touch all.
+    """
     if device.type != "cpu":
         return torch.zeros(shape, device=device, dtype=dtype)
-    return torch.from_numpy(np.zeros((*shape, dtype.itemsize), np.uint8)).view(dtype).squeeze(-1)
+    room = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    return torch.frombuffer(room, dtype=dtype).view(shape)
