@@ -57,6 +57,7 @@ SUMS(nf4) {
     int64_t in = p->in, blocks = in / BLOCK;
     const float *x = (const float *)p->x + row * p->width, *scales = p->blocks + out * blocks;
     const uint8_t *w = (const uint8_t *)p->w + out * in / 2;
+    const char *next = ahead(w, outs * in / 2);
     Vector totals[ROWS][OUTS] = {{{0}}};
     for (int64_t b = 0; b < blocks; b++) {
         UNROLLED
@@ -64,7 +65,7 @@ SUMS(nf4) {
             const uint8_t *codes = w + j * in / 2 + b * BLOCK / 2;
             Vector level[4];
             decoded(codes, level, level + 1), decoded(codes + LANES, level + 2, level + 3);
-            if (b % 2 == 0) ask(w + OUTS * in / 2, b / 2 * OUTS + j, outs);
+            if (b % 2 == 0) ask(next, (b * outs + 2 * j) * BLOCK / 2);
             UNROLLED
             for (int i = 0; i < rows; i++) {
                 Vector part = {0};

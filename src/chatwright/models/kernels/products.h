@@ -38,8 +38,8 @@ INLINE void put(const Product *p, int64_t row, int64_t out, int outs, const Vect
 
 /* What one kind of numbers needs: the sums of `rows` times `outs` products from here on, in vectors that are yet to be
    summed up. Sizes are constants where it is called, so that all sums stay in registers. A matrix comes fastest when it
-   is read from front to back: with one or two rows each output reads its own numbers alone; with more, what the next
-   outputs need is asked for in that order. */
+   is read from front to back: with one or two rows each output reads its own numbers alone; and what comes later is
+   asked for in that order, without which half of what the memory can give is left there. */
 #define SUMS(KIND)                                                                                                     \
     INLINE void KIND##_sums(const Product *p, int64_t row, const int rows, int64_t out, const int outs,                \
                             Vector (*to)[OUTS], const int place)
@@ -78,20 +78,21 @@ INLINE void keep(const int rows, const int outs, Vector (*from)[OUTS], Vector (*
         else KIND##_tile(p, row, 1, out);                                                                              \
     }
 
-/* Asks for the weights of the next outputs while these are used: the piece that as many steps from their front. */
-INLINE void ask(const void *next, int64_t step, const int outs) {
-    if (outs > 1) __builtin_prefetch((const char *)next + step * 64);
-}
+/* Where what is asked for while a tile is made begins: behind the tile, and far enough ahead to be there in time. */
+INLINE const char *ahead(const void *tile, int64_t bytes) { return (const char *)tile + (bytes > FAR ? bytes : FAR); }
+
+INLINE void ask(const char *next, int64_t place) { __builtin_prefetch(next + place); }
 
 SUMS(fp32) {
     const float *x = (const float *)p->x + row * p->width, *w = (const float *)p->w + out * p->in;
     int64_t in = p->in, k = 0;
+    const char *next = ahead(w, outs * in * 4);
     Vector totals[ROWS][OUTS] = {{{0}}};
     for (; k + LANES <= in; k += LANES) {
         UNROLLED
         for (int j = 0; j < outs; j++) {
             Vector weights = wide(w + j * in + k);
-            ask(w + OUTS * in, k / LANES * OUTS + j, outs);
+            ask(next, (k * outs + j * LANES) * 4);
             UNROLLED
             for (int i = 0; i < rows; i++) totals[i][j] += weights * wide(x + i * p->width + k);
         }
@@ -131,12 +132,13 @@ INLINE Vector halves(const uint16_t *from, int64_t count) {
 SUMS(bf16) {
     const uint16_t *x = (const uint16_t *)p->x + row * p->width, *w = (const uint16_t *)p->w + out * p->in;
     int64_t in = p->in, k = 0;
+    const char *next = ahead(w, outs * in * 2);
     Vector totals[ROWS][OUTS] = {{{0}}};
     for (; k + PAIRED <= in; k += PAIRED) {
         UNROLLED
         for (int j = 0; j < outs; j++) {
             __auto_type weights = halves(w + j * in + k, PAIRED);
-            ask(w + OUTS * in, k / PAIRED * OUTS + j, outs);
+            ask(next, (k * outs + j * PAIRED) * 2);
             UNROLLED
             for (int i = 0; i < rows; i++) totals[i][j] = pairs(totals[i][j], weights, x + i * p->width + k);
         }
@@ -217,10 +219,11 @@ INLINE void group_sums(const Product *p, int64_t row, const int rows, const int 
 SUMS(int8) {
     const int8_t *w = (const int8_t *)p->w + out * p->in;
     int64_t in = p->in, g = 0;
+    const char *next = ahead(w, outs * in);
     Vector totals[ROWS][OUTS] = {{{0}}};
     for (; (g + 1) * GROUP <= in; g++) {
         UNROLLED
-        for (int j = 0; j < 2 * outs; j++) ask(w + OUTS * in, g * 2 * OUTS + j, outs);
+        for (int j = 0; j < 2 * outs; j++) ask(next, g * GROUP * outs + j * GROUP / 2);
         group_sums(p, row, rows, outs, g, w + g * GROUP, totals, GROUP);
     }
     if (g * GROUP < in) group_sums(p, row, rows, outs, g, w + g * GROUP, totals, in - g * GROUP);

@@ -15,6 +15,7 @@
 #define PIECES 2      /* of the outputs for each thread: few, since reading a matrix has to get going each time */
 #define SOME_OUTS 32  /* outputs of a piece at least, */
 #define SOME_ROWS 128 /* for so many rows, whose numbers then stay in the cache */
+#define FAR 8192      /* bytes of a matrix from where it is used to where it is asked for */
 #define KEYS 64       /* keys between two looks at the largest product */
 #define AHEAD 12      /* so many keys before it is used, one is asked for */
 #define MOST_CHANNELS 256
