@@ -4,7 +4,8 @@ Model families never see segments, padding or caches; they call `attention` with
 Shapes: B rows, H heads, T new tokens, K tokens that can be seen, D channels of a head.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,7 @@ class Attend:
     is_causal: bool = True
     first_row: int = 0  # where in the cache the rows of this batch begin
     seen: int = 0  # K: how much of the cache is read
+    worked_out: Any = field(default=None, init=False, repr=False, compare=False)  # once, for all layers, by kernels
 
     @classmethod
     def causal(cls, length: int, device: torch.device | str = "cpu") -> "Attend":

@@ -22,6 +22,7 @@ from chatwright.models.kernels.layout import STORED, Block, Matrix, Sizes, Step,
 from chatwright.models.kernels.library import library
 from chatwright.models.parts import Parts
 from chatwright.models.quick import Quick4bit, Quick8bit, QuickLinear
+from chatwright.models.rope import Rotation
 
 ACTS = {tanh_gelu: 0, F.silu: 1, F.gelu: 2, F.relu: 3}  # as in block.h
 
@@ -57,21 +58,17 @@ class QuickBlock(nn.Module):
             y = super().forward(x, attend, *given)
         return y
 
-    def _whole(
-        self, x: Tensor, attend: Attend, cache: KVCache, rotation: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor | None:
-        if self.known is None or not self.known.holds:
-            parts: Parts = self.parts()  # type: ignore[operator]
-            self.known = Known(_modules(self), parts, described(parts))
+    def _whole(self, x: Tensor, attend: Attend, cache: KVCache, rotation: Rotation | None = None) -> Tensor | None:
         known = self.known
+        if known is None or not known.holds:
+            parts: Parts = self.parts()  # type: ignore[operator]
+            known = self.known = Known(_modules(self), parts, described(parts))
         if known.block is None:
             return None
-        cached = cache.read(known.parts.layer, attend.first_row, len(x), attend.seen)
-        if not looking.fits(*cached):
-            return None
-        if rotation is not None:
-            known.block.turned = rotation[0].shape[-1]
-        return step(known.block, x, attend, cached, (known.parts.heads, rotation))
+        shared = attend.worked_out
+        if shared is None or not shared.is_for(x, cache, known.parts.heads):
+            shared = attend.worked_out = Shared(x, attend, cache, (known.parts.heads, rotation))
+        return shared.computed(known, x) if shared.fits else None
 
 
 def quick_block(block: nn.Module) -> nn.Module | None:
@@ -133,35 +130,44 @@ def is_step(x: Tensor, attend: Attend, cache: KVCache | None) -> bool:
     )
 
 
-def step(
-    block: Block,
-    x: Tensor,
-    attend: Attend,
-    cached: tuple[Tensor, Tensor],
-    how: tuple[int, tuple[Tensor, Tensor] | None],
-) -> Tensor:
-    """(B, 1, C) -> (B, 1, C); the keys and values of the new tokens are put into the (B, S, K, D) cached ones.
+class Shared:
+    """What a step is to all blocks: (B, 1, C) x, whom each row sees, the cache, H, and the (B, 1, R) rotation or None."""
 
-    `how` is H, and the (B, 1, R) cosines and sines or None.
-    """
-    kernels = library()
-    assert kernels is not None
-    (keys, values), (heads, rotation) = cached, how
-    x = x.contiguous()
-    y = torch.empty_like(x)
-    mask = None if attend.mask is None else attend.mask[:, 0, 0].contiguous()
-    places = attend.positions.contiguous()
-    B, S, K, D = keys.shape
-    row, head, _, _ = keys.stride()
-    given = Step(x.data_ptr(), y.data_ptr(), keys.data_ptr(), values.data_ptr())
-    given.mask, given.places, given.threads = _address(mask), places.data_ptr(), torch.get_num_threads()
-    if rotation is not None:
-        rotation = rotation[0].contiguous(), rotation[1].contiguous()
-        given.cos, given.sin = map(_address, rotation)
-    given.sizes = Sizes(B, heads, S, K, D, 0, D, row, head, K, STORED[keys.dtype])
-    if kernels.cw_block(byref(block), byref(given)):
-        raise MemoryError("no memory for the numbers of a block")
-    return y
+    def __init__(self, x: Tensor, attend: Attend, cache: KVCache, how: tuple[int, Rotation | None]) -> None:
+        self.cache, self.rows, (self.heads, rotation) = cache, len(x), how
+        keys, values = cache.keys[0], cache.values[0]
+        self.fits = looking.fits(keys, values)
+        mask = None if attend.mask is None else attend.mask[:, 0, 0].contiguous()
+        places = attend.positions.contiguous()
+        cos, sin = (None, None) if rotation is None else (one.contiguous() for one in rotation)
+        self.kept = mask, places, cos, sin  # as long as their addresses are used
+        self.turned = 0 if cos is None else cos.shape[-1]
+        _, S, _, D = keys.shape
+        row, head, _, _ = keys.stride()
+        self.first = attend.first_row * row * keys.itemsize  # bytes
+        self.step = Step(mask=_address(mask), places=_address(places), cos=_address(cos), sin=_address(sin))
+        self.step.sizes = Sizes(
+            self.rows, self.heads, S, attend.seen, D, 0, D, row, head, attend.seen, STORED[keys.dtype]
+        )
+        self.step.threads = torch.get_num_threads()
+
+    def is_for(self, x: Tensor, cache: KVCache, heads: int) -> bool:
+        return cache is self.cache and len(x) == self.rows and heads == self.heads
+
+    def computed(self, known: Known, x: Tensor) -> Tensor:
+        """(B, 1, C) -> (B, 1, C); the keys and values of the new tokens are put into the cache."""
+        kernels, step, layer = library(), self.step, known.parts.layer
+        assert kernels is not None
+        assert known.block is not None
+        x = x.contiguous()
+        y = torch.empty_like(x)
+        step.x, step.y = x.data_ptr(), y.data_ptr()
+        step.keys = self.cache.keys[layer].data_ptr() + self.first
+        step.values = self.cache.values[layer].data_ptr() + self.first
+        known.block.turned = self.turned
+        if kernels.cw_block(byref(known.block), byref(step)):
+            raise MemoryError("no memory for the numbers of a block")
+        return y
 
 
 def _matrix(layer: nn.Module) -> Matrix | None:
