@@ -32,6 +32,9 @@ class ByteTokenizer:
     def decode(self, ids: Sequence[int], *, skip_special: bool = False) -> str:
         return b"".join(self._bytes(i, skip_special) for i in ids).decode("utf-8", "replace")
 
+    def bytes_of(self, number: int) -> bytes:
+        return self._bytes(number, False)
+
     def decoder(self) -> "ByteStreamDecoder":
         return ByteStreamDecoder(self)
 

@@ -32,7 +32,8 @@ class PacedModel(nn.Module):
         super().__init__()
         self.config = GPT2Config(vocab_size=vocab_size, n_positions=window, n_embd=1, n_layer=1, n_head=1)
         self.blocks = nn.ModuleList([nn.LayerNorm(1)])  # the engine asks it for device and dtype,
-        self.final_norm = nn.LayerNorm(1)  # and this is asked before anything is made fast
+        self.final_norm = nn.LayerNorm(1)  # and this is asked before anything is made fast,
+        self.lm_head = self.embedding = None  # which there is nothing for here
         self.pause = pause
         self.tame = tame
         self.steps = self.rows = 0

@@ -1,5 +1,6 @@
 """Who is let in: keys, hosts, origins; what a name in a request can reach; and what is written down of it all."""
 
+import contextlib
 import logging
 import socket
 from collections.abc import Iterator
@@ -78,6 +79,20 @@ def test_any_other_key_does_not(locked: Running, given: str) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
     assert answer.json()["error"]["type"] == "authentication_error"
     assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_every_key_is_compared_each_time_and_as_a_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long it takes tells nobody which key was near, how much of it was right, or how long they are."""
+    compared: list[tuple[bytes, bytes]] = []
+    compare = auth.hmac.compare_digest
+    monkeypatch.setattr(auth.hmac, "compare_digest", lambda *pair: (compared.append(pair), compare(*pair))[1])
+    keys = auth.Keys([KEY, OTHER, "third"])
+    for given in (KEY, OTHER, KEY[:-1], "x", "x" * 60_000, ""):
+        compared.clear()
+        with contextlib.suppress(Refused):
+            keys.check([(b"authorization", f"Bearer {given}".encode())])
+        assert len(compared) == 3
+        assert {len(one) for pair in compared for one in pair} == {32}
 
 
 def test_a_key_elsewhere_or_twice_or_of_a_megabyte_is_none(locked: Running) -> None:

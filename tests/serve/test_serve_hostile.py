@@ -185,6 +185,9 @@ def test_a_path_that_is_none_is_not_found(running: Running) -> None:
     with running.web() as web:
         for path in ("/", "/v2", "/docs", "/v1/chat", "/v1/chat/completions/", "/%1b[31m", "/%00"):
             assert web.get(path).status_code == 404, path
+        lost = web.post("/chat/completions", json=chat()).json()["error"]  # a base URL without its /v1
+    assert lost["code"] == "unknown_path"
+    assert "/v1/chat/completions" in lost["message"]
 
 
 def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(running: Running) -> None:

@@ -163,9 +163,8 @@ def test_log_probabilities_spell_the_answer(client: openai.OpenAI, stream: bool)
         assert len(token.top_logprobs) == 3
         assert token.logprob == token.top_logprobs[0].logprob, "greedy takes the likeliest"
         assert token.logprob <= 0
-        assert token.bytes is None or bytes(token.bytes).decode() == token.token
-    if all(token.bytes is not None for token in tokens):
-        assert "".join(token.token for token in tokens) == text
+        assert bytes(token.bytes or ()).decode("utf-8", "replace") == token.token
+    assert bytes(byte for token in tokens for byte in token.bytes or ()).decode("utf-8", "replace") == text
 
 
 def test_log_probabilities_do_not_give_away_what_a_stop_string_cut_off(client: openai.OpenAI) -> None:
@@ -262,6 +261,7 @@ def test_what_is_wrong_raises_the_exception_that_is_meant_for_it(client: openai.
     with pytest.raises(openai.BadRequestError) as tools:
         client.chat.completions.create(**asked, tools=[{"type": "function", "function": {"name": "f"}}])
     assert (tools.value.code, tools.value.param) == ("unsupported_parameter", "tools")
+    assert "calls no tools" in tools.value.message
     with pytest.raises(openai.BadRequestError) as format_:
         client.chat.completions.create(**asked, response_format={"type": "json_object"})
     assert format_.value.param == "response_format"
@@ -288,6 +288,18 @@ def test_what_asks_for_nothing_is_let_through(client: openai.OpenAI) -> None:
     )
     assert raw.headers["x-chatwright-ignored"] == "'', 'a\\r\\nb: c', 'colour', '\\xe9 '"
     assert raw.parse().choices[0].message.content == CHAIN
+
+
+def test_what_nobody_knows_is_named_wherever_it_stands_and_an_answer_can_be_sent_back(client: openai.OpenAI) -> None:
+    first = client.chat.completions.create(model="m", messages=HELLO).choices[0].message
+    options: Any = {"include_usage": True, "include_obfuscation": False, "usage_of_what": 1}
+    turns: Any = [*HELLO, first.model_dump(), {**HELLO[0], "mood": "good"}]
+    raw = client.chat.completions.with_raw_response.create(model="m", messages=turns)
+    assert raw.headers["x-chatwright-ignored"] == "'messages[].mood'"
+    raw = client.chat.completions.with_raw_response.create(
+        model="m", messages=[*HELLO, first, *HELLO], stream=True, stream_options=options, extra_body={"empty": None}
+    )
+    assert raw.headers["x-chatwright-ignored"] == "'stream_options.usage_of_what'"
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers(client: openai.OpenAI) -> None:

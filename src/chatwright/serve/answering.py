@@ -9,7 +9,8 @@ from chatwright.serve.bridge import Running
 from chatwright.serve.errors import Refused, failed
 from chatwright.serve.log import LOG, trace
 from chatwright.serve.prompts import Prepared
-from chatwright.serve.schema.forms import Answer, Form, Head
+from chatwright.serve.schema import forms
+from chatwright.serve.schema.forms import Answer, Form, Head, Told
 from chatwright.serve.schema.replies import usage_of
 from chatwright.serve.spelled import Spelled, SpelledTokens
 
@@ -40,8 +41,8 @@ class _Tally:
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
-        tokenizer = reply.prepared.served.checkpoint.tokenizer
-        self._spelled = [SpelledTokens(tokenizer) for _ in range(reply.count if reply.told else 0)]
+        spelling = reply.prepared.served.spelling
+        self._spelled = [SpelledTokens(spelling) for _ in range(reply.count if reply.told else 0)]
         self.completions: dict[int, Completion] = {}
 
     def take(self, index: int, piece: Piece) -> list[Spelled] | None:
@@ -63,17 +64,19 @@ class _Tally:
         return usage_of(prompt, sum(len(one.ids) for one in done.values()), reused)
 
 
-async def whole(reply: Reply, running: Running) -> dict[str, Any]:
-    """The answers as one object. Raises Refused."""
+async def whole(reply: Reply, running: Running) -> bytes:
+    """The answers as one object, in JSON. Raises Refused."""
     tally = _Tally(reply)
-    spelled: dict[int, list[Spelled]] = {index: [] for index in range(reply.count)}
+    told = [Told(reply.form) for _ in range(reply.count if reply.told else 0)]
     async for index, piece in running.news(reply.count):
-        spelled[index] += tally.take(index, piece) or []
+        spelled = tally.take(index, piece)
+        if spelled:
+            told[index].add(spelled)
     answers = [
-        Answer(index, done.text, done.finish, tuple(spelled[index]) if reply.told else None)
+        Answer(index, done.text, done.finish, told[index].json() if told else b"null")
         for index, done in sorted(tally.completions.items())
     ]
-    return {**reply.form.whole(reply.head, answers, tally.usage()), **_left_out(reply)}
+    return forms.whole(reply.form, reply.head, answers, {"usage": tally.usage(), **_left_out(reply)})
 
 
 async def chunks(reply: Reply, running: Running) -> AsyncIterator[dict[str, Any]]:
@@ -85,17 +88,17 @@ async def chunks(reply: Reply, running: Running) -> AsyncIterator[dict[str, Any]
         for index in range(reply.count):
             first = reply.form.first(index)
             if first is not None:
-                yield {**reply.form.chunk(reply.head, [first]), **nothing_yet, **extra}
+                yield {**forms.chunk(reply.form, reply.head, [first]), **nothing_yet, **extra}
                 extra = {}
         async for index, piece in running.news(reply.count):
             spelled = tally.take(index, piece)
             finish = None if piece.completion is None else piece.completion.finish
             if piece.text or spelled or finish:
-                choice = reply.form.piece(index, piece.text, spelled, finish)
-                yield {**reply.form.chunk(reply.head, [choice]), **nothing_yet, **extra}
+                choice = forms.piece(reply.form, index, piece.text, spelled, finish)
+                yield {**forms.chunk(reply.form, reply.head, [choice]), **nothing_yet, **extra}
                 extra = {}
         if reply.usage:
-            yield {**reply.form.chunk(reply.head, []), "usage": tally.usage()}
+            yield {**forms.chunk(reply.form, reply.head, []), "usage": tally.usage()}
     except Refused as refused:
         yield refused.body
     except Exception as error:  # the status has been sent: what is left is to say it in the stream

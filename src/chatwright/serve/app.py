@@ -129,7 +129,7 @@ async def _complete(service: Service, body: bytes, kind: type[Knobs]) -> Respons
         if streams:
             ended = partial(service.end, running)
             return Stream(chunks(reply, running), ended, headers, service.limits.ping_seconds)
-        return _json(await whole(reply, running), headers=headers)
+        return Response(await whole(reply, running), headers=headers, media_type="application/json")
     finally:
         if not streams:
             service.end(running)
@@ -182,7 +182,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, errors.Refused):
         refused = error
     elif isinstance(error, HTTPException):
-        refused = errors.Refused(error.status_code, f"{request.method} is not for this path, or there is no such path")
+        refused = errors.misdirected(request.method, request.url.path, error.status_code)
         return _json(refused.body, refused.status, dict(error.headers or {}))
     else:
         log.LOG.error("%s failed: %s", log.logged(request.url.path), log.trace(error))

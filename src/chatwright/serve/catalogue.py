@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from chatwright.checkpoint import Checkpoint, LoadIn
 from chatwright.errors import ConfigError
 from chatwright.serve import errors
+from chatwright.serve.spelled import Spelling
 
 OWN_DEFAULTS = {"temperature": 1.0}  # OpenAI's, where neither the request nor the command line nor the model says
 FROM_MODEL = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")  # of generation_config.json
@@ -40,6 +42,11 @@ class Served:
     def context(self) -> int:
         """Tokens of a prompt and its answer together."""
         return self.checkpoint.model.config.context_length
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """What its tokens are as texts."""
+        return Spelling(self.checkpoint.tokenizer)
 
 
 class Catalogue:

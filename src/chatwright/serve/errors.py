@@ -63,6 +63,18 @@ def unknown_model(name: str, known: list[str]) -> Refused:
     return Refused(404, message, param="model", code="model_not_found")
 
 
+def misdirected(method: str, path: str, status: int) -> Refused:
+    """A path that is none (404), or a method that is not for it (405)."""
+    shown = path if len(path) <= 80 else path[:77] + "..."
+    if status == 405:
+        return Refused(status, f"{method} is not for {shown}; the header Allow says what is")
+    message = (
+        f"there is no {shown} here; OpenAI's API is at /v1/chat/completions, /v1/completions and /v1/models, "
+        "so the base URL of a client ends with /v1"
+    )
+    return Refused(status, message, code="unknown_path")
+
+
 def bad_key(given: bool) -> Refused:
     """No key, or none that is known: the sentence never shows what was sent."""
     what = "the API key is wrong" if given else "there is no API key"

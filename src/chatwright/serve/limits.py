@@ -1,6 +1,7 @@
 """How much, how long and how many: every limit of the server in one place, and the count of what is being answered."""
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 
 from chatwright.serve import errors
 
@@ -19,6 +20,7 @@ class Limits:
     linger_seconds: float = 2.0  # how long the rest of a refused body is thrown away before the connection closes
     ping_seconds: float = 15.0
     requests: int = 160  # being read, queued or answered
+    connections: int = 4096  # open at once, whatever they say
 
     def check_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Raises Refused for a head that came whole, and is larger than the parser would have waited for."""
@@ -29,6 +31,26 @@ class Limits:
         """Raises Refused for more than is read."""
         if size > self.body:
             raise errors.too_large(f"the body is larger than {self.body:,} bytes; send less")
+
+
+ACCEPTED = 16  # connections in one turn of the loop: each needs some turns until it can be closed again
+SPARE_FILES = 32 + 6 * ACCEPTED  # for everything else, and for those that are about to be turned away
+
+
+def within_files(limits: Limits) -> Limits:
+    """No more connections than this process may have files, after asking for as many as are wanted. Where files run out,
+    nobody is answered any more, and asyncio writes thousands of lines a second about it."""
+    if sys.platform == "win32":
+        return limits
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections + SPARE_FILES
+    if resource.RLIM_INFINITY != soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    most = wanted if soft == resource.RLIM_INFINITY else soft
+    return replace(limits, connections=min(limits.connections, max(1, most - SPARE_FILES)))
 
 
 class Places:

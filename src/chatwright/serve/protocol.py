@@ -12,6 +12,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chatwright.serve import errors
+from chatwright.serve.errors import Refused
 from chatwright.serve.limits import Limits
 
 
@@ -26,6 +27,9 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            self._end_with(errors.unavailable("has no room for another connection"))
+            return
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -52,10 +56,17 @@ class GuardedProtocol(H11Protocol):
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE) or self.transport.is_closing():
             self.transport.abort()  # an answer is under way already
             return
-        body = json.dumps(errors.wrong("this is no HTTP request that can be read, or its headers are too large").body)
-        head = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
-        events = [h11.Response(status_code=400, headers=head), h11.Data(data=body.encode()), h11.EndOfMessage()]
-        self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        self._end_with(errors.wrong("this is no HTTP request that can be read, or its headers are too large"))
+
+    def _end_with(self, refused: Refused) -> None:
+        """An answer to whatever it was, and the end of the connection."""
+        body = json.dumps(refused.body).encode()
+        head = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+        head |= refused.headers
+        start = h11.Response(status_code=refused.status, headers=list(head.items()))
+        self.transport.write(
+            b"".join(self.conn.send(part) or b"" for part in (start, h11.Data(body), h11.EndOfMessage()))
+        )
         self.transport.close()
 
     def _await_head(self) -> None:

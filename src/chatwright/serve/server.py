@@ -26,12 +26,13 @@ from chatwright.serve.app import create
 from chatwright.serve.auth import Hosts, Keys
 from chatwright.serve.catalogue import Catalogue
 from chatwright.serve.guard import OPEN, Guard
-from chatwright.serve.limits import Limits
+from chatwright.serve.limits import ACCEPTED, Limits, within_files
 from chatwright.serve.protocol import GuardedProtocol
 from chatwright.serve.service import Service
 
 LAST_WORDS = 1.0  # seconds in which aborted streams send their error event
 TICK = 0.02
+QUEUED = 2048  # connections that the system keeps until they are accepted
 Load = Callable[[], tuple[Catalogue, Scheduler]]
 Result = TypeVar("Result")
 
@@ -55,7 +56,7 @@ def listen(host: str, port: int) -> socket.socket:
         if os.name == "posix":  # elsewhere this would let two servers share a port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
-        sock.listen(2048)
+        sock.listen(QUEUED)
     except (OSError, UnicodeError) as error:
         sock.close()
         reason = (error.strerror if isinstance(error, OSError) else None) or "it is no address"
@@ -77,6 +78,7 @@ class Server:
         open_paths: Set[str] = OPEN,
     ) -> None:
         """`create` makes what answers, and `open_paths` are asked without a key: the web page gives its own."""
+        limits = within_files(limits)
         self.service = Service(limits)
         self._door = door
         self._sock = sock
@@ -169,7 +171,12 @@ class Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn, but for its signals: those are ours."""
+    """uvicorn, but for its signals: those are ours. It accepts a few connections at a time, and the others may wait."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for sock in sockets or ():
+            sock.listen(QUEUED)  # one number says both to asyncio: how many wait, and how many it accepts in one turn
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -188,6 +195,7 @@ def _config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        backlog=ACCEPTED,
         timeout_keep_alive=limits.idle_seconds,
         timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=limits.headers,

@@ -213,6 +213,16 @@ class Tokenizer:
         pieces = self._pieces
         return b"".join([pieces[number] for number in ids if number not in skipped]).decode("utf-8", "replace")
 
+    def bytes_of(self, number: int) -> bytes:
+        """What the id stands for inside a text, also where that is a part of a character. Raises ConfigError as `decode`."""
+        self._check((number,))
+        if tokenizer_json.is_byte_level(self._description):
+            return self._pieces[number]
+        if self._is_byte(number):
+            return bytes([int(str(self._hf.id_to_token(number))[3:5], 16)])
+        before = self.encode("a")  # decoders strip the space of the first
+        return self.decode([*before, number])[len(self.decode(before)) :].encode()
+
     def decoder(self) -> StreamDecoder:
         """Decodes one stream of ids: `.push(id)` gives the text that is certain by now, `.flush()` what is left."""
         if tokenizer_json.is_byte_level(self._description):

@@ -261,8 +261,7 @@ class _Stage:
         info = {"version": version("chatwright"), "torch": str(torch.__version__), "threads": torch.get_num_threads()}
         info["data"] = {k: v for k, v in job.data_report.items() if k in ("name", "fingerprint")}
         disk.write(self.folder.path / "config.yaml", config.dump(job.settings, info, job.verb))
-        told = job.policy.template.now
-        time_told = {} if told is None else {"template_time": told.isoformat()}
+        time_told = {"template_time": told.isoformat()} if (told := job.policy.template.now) else {}
         disk.write_json(self.folder.path / DATA_REPORT, {**job.data_report, **time_told})
 
     def _finish(self, checks: Mapping[str, float], moved: bool | None) -> StageResult:

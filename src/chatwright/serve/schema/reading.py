@@ -5,7 +5,7 @@ parser keeps another one, are refused.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ class Part(BaseModel):
 
 
 Model = TypeVar("Model", bound=Part)
+Unserved = tuple[str, tuple[Any, ...]]  # what is missing behind a field, and its values that ask for nothing
 
 
 def read(model: type[Model], body: bytes) -> Model:
@@ -43,17 +44,19 @@ def read(model: type[Model], body: bytes) -> Model:
     return request
 
 
-def check_unsupported(given: Part, harmless: dict[str, tuple[Any, ...]], where: str = "") -> None:
+def check_unsupported(given: Part, known: Mapping[str, Unserved], where: str = "") -> None:
     """Raises Refused for a field that is known and not served, unless its value asks for nothing."""
-    for name, allowed in harmless.items():
+    for name, (missing, harmless) in known.items():
         value = (given.model_extra or {}).get(name)
-        if value is not None and value not in allowed:
-            raise errors.unsupported(where + name, "this server has nothing behind it")
+        if value is not None and value not in harmless:
+            raise errors.unsupported(where + name, missing)
 
 
-def unknown(given: Part, known: Iterable[str]) -> tuple[str, ...]:
-    """The names of the fields that nobody knows, in order."""
-    return tuple(sorted(set(given.model_extra or {}) - set(known)))
+def unknown(given: Part, known: Iterable[str], where: str = "") -> set[str]:
+    """The names of the fields that nobody knows; null asks for nothing."""
+    return {where + name for name, value in (given.model_extra or {}).items() if value is not None} - {
+        where + name for name in known
+    }
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -74,8 +77,9 @@ def _names(model: type[BaseModel]) -> set[str]:
 
 
 def _explained(found: list[ErrorDetails], names: set[str]) -> Refused:
-    """The error that got furthest into the request: where a field may be one of several, that one was meant."""
-    first = max(found, key=lambda error: len(_place(error["loc"], names)))
+    """The error that was meant: where a field may be of several kinds, one that finds the kind right (five texts to stop
+    at are too many, and no wrong text), and of those that do not the one that got furthest into the request."""
+    first = max(found, key=lambda error: (not error["type"].endswith("_type"), *_depth(error["loc"], names)))
     param = _place(first["loc"], names)
     says = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if first["type"] == "json_invalid" or not param:
@@ -83,6 +87,11 @@ def _explained(found: list[ErrorDetails], names: set[str]) -> Refused:
     if first["type"] == "missing":
         return errors.wrong(f"{param} is missing", param)
     return errors.wrong(f"{param}: {says}", param)
+
+
+def _depth(loc: tuple[int | str, ...], names: set[str]) -> tuple[int, list[int]]:
+    """How far into a request a place is: `prompt[1]` further than `prompt[0]`."""
+    return len(_place(loc, names)), [part for part in loc if isinstance(part, int)]
 
 
 def _place(loc: tuple[int | str, ...], names: set[str]) -> str:

@@ -44,11 +44,11 @@ class Truncated(Reply):
 
 
 class TopLogprob(Reply):
-    """A token that was likely in a place. `bytes` is null for a part of a character."""
+    """A token that was likely in a place. `bytes` are the token's own, where `token` has U+FFFD for a part of a character."""
 
     token: str
     logprob: float
-    bytes: list[int] | None
+    bytes: list[int]
 
 
 class TokenLogprob(TopLogprob):

@@ -7,41 +7,50 @@ from pydantic import Field
 from chatwright.errors import DataError
 from chatwright.serve import errors
 from chatwright.serve.asked import Asked, Prompt
-from chatwright.serve.schema.reading import Part, check_unsupported, unknown
+from chatwright.serve.schema.reading import Part, Unserved, check_unsupported, unknown
 from chatwright.text.records import Conversation, Message, Role
 
 MOST_PROMPTS = 128  # sequences of one request to /v1/completions
 LIKELIEST_ONLY = 1e-9  # OpenAI's top_p may be 0
+NO_TOOLS = "this server calls no tools or functions"
 
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+# fail_fast: of a million wrong entries the first is enough; an error for each would take gigabytes.
+Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 
-# Known and not served: name -> the values that ask for nothing and pass.
-UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "audio": (),
-    "best_of": (1,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "modalities": (["text"],),
-    "moderation": (),
-    "prediction": (),
-    "reasoning_effort": ("none",),
-    "response_format": ({"type": "text"},),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "suffix": ("",),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "verbosity": ("medium",),
-    "web_search_options": (),
+# Known and not served: name -> what is missing, and the values that ask for nothing and pass.
+UNSUPPORTED: dict[str, Unserved] = {
+    "audio": ("answers are text, never sound", ()),
+    "best_of": ("only n answers are written, and all are sent", (1,)),
+    "function_call": (NO_TOOLS, ("none", "auto")),
+    "functions": (NO_TOOLS, ([],)),
+    "modalities": ("answers are text and nothing else", (["text"],)),
+    "moderation": ("nothing here moderates", ()),
+    "prediction": ("answers cannot be predicted in a request", ()),
+    "reasoning_effort": ("no model here reasons apart from its answer", ("none",)),
+    "response_format": ("answers are free text and cannot be held to JSON", ({"type": "text"},)),
+    "service_tier": ("there is one tier", ("auto", "default")),
+    "store": ("nothing is stored", (False,)),
+    "suffix": ("texts are continued at their end, and no gap is filled", ("",)),
+    "tool_choice": (NO_TOOLS, ("none", "auto")),
+    "tools": (NO_TOOLS, ([],)),
+    "verbosity": ("how long an answer is, max_tokens and the prompt say", ("medium",)),
+    "web_search_options": ("nothing here searches the web", ()),
 }
-IN_MESSAGES: dict[str, tuple[Any, ...]] = {"tool_calls": ([],), "function_call": (), "audio": (), "tool_call_id": ()}
+IN_MESSAGES: dict[str, Unserved] = {
+    "tool_calls": (NO_TOOLS, ([],)),
+    "function_call": (NO_TOOLS, ()),
+    "audio": ("messages are text, never sound", ()),
+    "tool_call_id": (NO_TOOLS, ()),
+}
 # Known, and without any effect here.
 WITHOUT_EFFECT = {"metadata", "parallel_tool_calls", "safety_identifier", "user"} | {
     f"prompt_cache_{name}" for name in ("key", "options", "retention")
 }
+IN_OPTIONS = {"include_obfuscation"}  # of streams: what would be added against eavesdroppers
 
 
 class StreamOptions(Part):
@@ -60,8 +69,8 @@ class Knobs(Part):
     top_p: float | None = Field(default=None, ge=0, le=1)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    logit_bias: dict[TokenKey, Bias] | None = Field(default=None, max_length=300)
-    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    logit_bias: Annotated[dict[TokenKey, Bias], Field(max_length=300, fail_fast=True)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4, fail_fast=True)] | None = None
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -76,7 +85,7 @@ class Knobs(Part):
 
     def check(self) -> None:
         """Raises Refused for what no server could do, or this one does not."""
-        check_unsupported(self, UNSUPPORTED | {"best_of": (1, self.n)})
+        check_unsupported(self, UNSUPPORTED | {"best_of": (UNSUPPORTED["best_of"][0], (1, self.n))})
         if self.stream_options is not None and not self.stream:
             raise errors.wrong('stream_options is only for a stream; send "stream": true', "stream_options")
 
@@ -111,7 +120,16 @@ class Knobs(Part):
             usage=usage,
             truncate=bool(self.truncate),
             echo=echo,
-            ignored=unknown(self, UNSUPPORTED.keys() | WITHOUT_EFFECT),
+            ignored=tuple(sorted(self.unknown())),
+        )
+
+    def unknown(self) -> set[str]:
+        """The names of the fields that nobody knows, those inside others with their place."""
+        found = unknown(self, UNSUPPORTED.keys() | WITHOUT_EFFECT)
+        return (
+            found
+            if self.stream_options is None
+            else found | unknown(self.stream_options, IN_OPTIONS, "stream_options.")
         )
 
 
@@ -126,7 +144,7 @@ class ChatMessage(Part):
     """One message; `developer` is the newer name of `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
     name: str | None = None
 
     def message(self) -> Message:
@@ -136,7 +154,7 @@ class ChatMessage(Part):
         return Message(role, "\n".join(parts), name=self.name)
 
 
-Messages = Annotated[list[ChatMessage], Field(min_length=1, max_length=1024)]
+Messages = Annotated[list[ChatMessage], Field(min_length=1, max_length=1024, fail_fast=True)]
 
 
 class ChatRequest(Knobs):
@@ -156,15 +174,20 @@ class ChatRequest(Knobs):
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
         return self.asked((conversation_of(self.messages),), most, logprobs)
 
+    def unknown(self) -> set[str]:
+        """Of all messages together, what one of them has."""
+        inside = (unknown(message, IN_MESSAGES, "messages[].") for message in self.messages)
+        return super().unknown().union(*inside)
+
 
 class CompletionRequest(Knobs):
     """The body of /v1/completions: a text, or ids, or several of either, each continued on its own."""
 
     prompt: (
         str
-        | Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
-        | Annotated[list[TokenId], Field(min_length=1)]
-        | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, max_length=MOST_PROMPTS)]
+        | Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
+        | Ids
+        | Annotated[list[Ids], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
     )
     echo: bool | None = None
     logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -201,7 +224,7 @@ class TokenizeRequest(Part):
         if (self.text is None) == (self.messages is None):
             raise errors.wrong("send either text or messages", "text")
         prompt = conversation_of(self.messages) if self.messages is not None else self.text or ""
-        return Asked(self.model, (prompt,), ignored=unknown(self, ()))
+        return Asked(self.model, (prompt,))
 
 
 def conversation_of(messages: list[ChatMessage]) -> Conversation:
