@@ -14,6 +14,7 @@ import pytest
 from served_page import WAIT, Page, eventually, saying
 
 from chatwright.data import source
+from chatwright.generate.sampling import Sampling
 from chatwright.serve.auth import Keys
 from chatwright.serve.server import Door
 from chatwright.text.records import Preference
@@ -290,6 +291,42 @@ def test_the_system_prompt_and_the_settings_are_what_the_model_is_given(opens: O
     assert {"temperature": 2, "top_p": 1, "top_k": 0, "min_p": 0, "repetition_penalty": 1}.items() <= bodies[0].items()
 
 
+def test_tokens_are_picked_as_in_the_terminal_until_somebody_says_otherwise(opens: Opens) -> None:
+    one = opens(bot=saying(["x"]))
+    one.page.wait_for_selector("body[data-ready]")
+    one.page.click("#settings")
+    for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens"):
+        assert float(one.page.input_value(f"#knob-{name}")) == vars(Sampling())[name]
+    assert one.page.inner_text("#picked") == "temperature 0"
+    one.page.fill("#knob-top_k", "40")
+    one.page.press("#knob-top_k", "Tab")
+    assert one.page.inner_text("#picked") == "temperature 0 · top_k 40"
+    one.page.click("#reset")
+    assert one.page.inner_text("#picked") == "temperature 0"
+
+
+def test_the_settings_are_in_sight_wherever_in_a_long_conversation_they_are_asked_for(opens: Opens) -> None:
+    one = opens(bot=saying(["line\n\n" * 100]))
+    one.page.click("#settings")
+    one.page.fill("#knob-max_tokens", "2000")
+    one.page.click("#settings")
+    one.ask("Talk")
+    one.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    one.page.evaluate("document.getElementById('settings').click()")  # the debugger's click would scroll to it first
+    box = one.page.locator("#system").bounding_box()
+    assert 0 < box["y"] < 600
+
+
+def test_before_anything_is_said_a_question_is_offered(opens: Opens) -> None:
+    one = opens(bot=saying(["Paris."]))
+    one.page.wait_for_selector("body[data-ready]")
+    assert "bot answers." in one.page.inner_text(".empty")
+    one.page.click(".prompts button >> nth=0")
+    one.done()
+    assert one.page.inner_text(".user .body") == "What is the capital of France?"
+    assert one.answers() == ["Paris."]
+
+
 def test_a_reload_finds_everything_as_it_was_also_an_answer_that_was_being_written(opens: Opens) -> None:
     one = opens(bot=saying(["one", LONG], pause=0.005))
     one.page.click("#settings")
@@ -391,6 +428,62 @@ def test_a_conversation_is_saved_as_a_file_that_this_page_and_the_readers_of_dat
         one.page.evaluate("document.getElementById('status').textContent = ''")
 
 
+def test_what_is_taken_away_comes_back_by_undo(opens: Opens, tmp_path: Path) -> None:
+    one = opens(bot=saying(["one", "two", "three"]))
+    one.ask("a?")
+    one.ask("b?")
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"messages": [{"role": "user", "content": "q"}], "system": "Be kind."}))
+    for take in (
+        lambda: one.page.click("#new"),
+        lambda: one.page.click("text=Delete >> nth=0"),
+        lambda: one.page.set_input_files("#file", other),
+    ):
+        take()
+        one.until("!document.getElementById('undo').hidden")
+        assert one.answers() != ["one", "two"]
+        one.page.click("#undo")
+        assert one.answers() == ["one", "two"]
+        assert one.page.input_value("#system") == ""
+        assert not one.page.is_visible("#undo")
+    one.page.click("text=Edit >> nth=0")
+    one.page.fill(".edit", "c?")
+    one.page.press(".edit", "Enter")
+    one.done()
+    assert one.answers() == ["three"]
+    one.page.click("#undo")
+    assert one.answers() == ["one", "two"]
+
+
+def test_another_answer_that_is_the_same_is_said_and_one_that_does_not_come_replaces_nothing(opens: Opens) -> None:
+    one = opens(bot=saying(["one", "one"]))
+    one.ask("a?")
+    one.page.click("text=Regenerate")
+    one.done()
+    one.until("document.getElementById('status').innerText.includes('temperature 0 always takes')")
+    one.served.server.stop()
+    one.served.server.stop()
+    one.served.thread.join(20)
+    one.page.click("text=Regenerate")
+    one.done()
+    one.until("document.getElementById('status').innerText.includes('is it still running')")
+    assert one.answers() == ["one"]
+    one.said[:] = [line for line in one.said if "ERR_" not in line]
+
+
+def test_two_tabs_of_one_browser_show_the_same_conversation(opens: Opens) -> None:
+    one = opens(bot=saying(["one", "two"]))
+    other = one.page.context.new_page()
+    other.goto(one.served.url)
+    other.wait_for_selector("body[data-ready]")
+    one.ask("a?")
+    other.wait_for_selector(".answer[data-state=done]")
+    other.fill("#message", "b?")
+    other.press("#message", "Enter")
+    one.until("document.querySelectorAll('.answer[data-state=done]').length === 2")
+    assert one.answers() == ["one", "two"]
+
+
 # ---- what a model writes
 
 
@@ -459,6 +552,14 @@ def test_marks_without_end_lose_no_letter_and_no_stack(opens: Opens, text: str) 
     assert shown.count("a") == text.count("a")
 
 
+def test_what_is_written_from_right_to_left_is_laid_out_so(opens: Opens) -> None:
+    one = opens(bot=saying(["مرحبا\n\n> اقتباس\n\n```\nx = 1\n```"]))
+    one.ask("?")
+    quote = one.page.locator(".body blockquote")
+    assert quote.evaluate("(one) => getComputedStyle(one).borderRightWidth") == "3px"
+    assert one.page.locator(".code").evaluate("(one) => getComputedStyle(one).direction") == "ltr"
+
+
 # ---- several models
 
 
@@ -466,8 +567,10 @@ def test_several_models_answer_side_by_side_with_the_same_seed_and_their_pace(op
     one = opens(red=saying(["I am red."] * 3), blue=saying(["I am blue, and longer."] * 3))
     bodies: list[Any] = []
     one.page.on("request", lambda request: bodies.append(request.post_data_json) if request.method == "POST" else None)
+    one.page.click("#settings")
+    one.page.fill("#knob-temperature", "0.5")  # at 0 a seed changes nothing, and is not shown
     one.ask("Who?")
-    assert one.page.locator(".answer h3").all_inner_texts() == ["red", "blue"]
+    assert one.page.locator(".answer h2").all_inner_texts() == ["red", "blue"]
     assert one.answers() == ["I am red.", "I am blue, and longer."]
     assert bodies[0]["seed"] == bodies[1]["seed"]
     assert one.facts("seed") == [f"seed {bodies[0]['seed']}"] * 2
@@ -499,14 +602,14 @@ def test_the_arena_hides_who_answers_until_the_vote_which_becomes_a_pair(opens: 
     for number in range(3):
         one.ask("Well?")
         one.page.wait_for_selector(".votes")
-        assert [text.lower() for text in one.page.locator("#arena h3").all_inner_texts()] == ["left", "right"]
+        assert [text.lower() for text in one.page.locator("#arena .answer h2").all_inner_texts()] == ["left", "right"]
         hidden = one.page.inner_text("#arena .columns") + one.page.evaluate("localStorage.getItem('chatwright')")
         assert not re.search(r"(red|blue)[^\"]*\b(left|right)", hidden)
         assert not one.page.locator("#arena .facts").all_inner_texts()[0]
         texts = one.page.locator("#arena .body").all_inner_texts()[1:]
         one.page.click(".vote >> nth=0")
         one.page.wait_for_selector(".next")
-        names = [text.split()[0] for text in one.page.locator("#arena h3").all_inner_texts()]
+        names = [text.split()[0] for text in one.page.locator("#arena .answer h2").all_inner_texts()]
         assert sorted(names) == ["blue", "red"]
         assert texts[names.index("red")] == "I like it."
         row = json.loads(one.served.votes.path.read_text(encoding="utf-8").splitlines()[number])
@@ -516,7 +619,7 @@ def test_the_arena_hides_who_answers_until_the_vote_which_becomes_a_pair(opens: 
     pair = source.read(str(one.served.votes.path), kind="preferences").records[0]
     assert isinstance(pair, Preference)
     cells = one.page.locator(".standing td").all_inner_texts()
-    assert (*cells[:2], cells[3]) == ("blue", "red", "3")
+    assert (*cells[:2], cells[4]) == ("blue", "red", "3")
     assert re.fullmatch(r"\d+ % \(\d+ % to \d+ %\)", cells[2])
 
 
@@ -532,6 +635,40 @@ def test_a_round_survives_a_reload_and_a_tie_is_kept_apart(opens: Opens) -> None
     assert "Kept apart" in one.page.inner_text(".verdict")
     assert not one.served.votes.path.exists()
     assert json.loads(one.served.votes.others.read_text(encoding="utf-8"))["vote"] == "tie"
+
+
+def test_a_round_that_the_server_forgot_is_said_and_can_be_asked_again(opens: Opens) -> None:
+    one = opens(red=saying(["I like it."]), blue=saying(["I do not."]))
+    answer = {"text": "x", "state": "done"}
+    forgotten = {"prompt": "Well?", "round": "of-another-server", "left": answer, "right": answer}
+    one.page.evaluate(LEAVE_AS, json.dumps({"mode": "arena", "arena": forgotten}))
+    one.page.reload()
+    one.page.click("[data-vote=left]")
+    one.page.wait_for_selector(".next")
+    assert "does not know this round any more" in one.page.inner_text(".verdict")
+    assert one.page.locator(".vote").count() == 0
+    one.page.click(".next")
+    one.page.wait_for_selector(".votes")
+    assert sorted(one.page.locator("#arena .answer .body").all_inner_texts()) == ["I do not.", "I like it."]
+    one.said[:] = [line for line in one.said if "404" not in line]
+
+
+def test_a_round_is_voted_on_by_the_keyboard_but_not_while_something_is_written(opens: Opens) -> None:
+    one = opens(red=saying(["I like it."] * 2), blue=saying(["I do not."] * 2))
+    one.page.click("#to-arena")
+    one.ask("Well?")
+    one.page.wait_for_selector(".votes")
+    one.page.focus("#message")
+    one.page.keyboard.type("a1")
+    assert one.page.input_value("#message") == "a1"
+    assert one.page.locator(".vote").count() == 4
+    one.page.fill("#message", "")
+    one.page.keyboard.press("2")
+    one.page.wait_for_selector(".next")
+    assert one.page.locator(".answer.won h2").inner_text().endswith("✓")
+    assert one.page.locator("#arena .answer").nth(1).get_attribute("class") == "answer won"
+    one.page.keyboard.press("Enter")
+    assert one.page.evaluate("document.activeElement.id") == "message"
 
 
 def test_the_arena_stops_both_answers_at_once(opens: Opens) -> None:
@@ -599,17 +736,20 @@ CONTRAST = """() => {
 
 
 def test_it_fits_a_telephone(opens: Opens) -> None:
-    context = {"viewport": {"width": 400, "height": 800}, "has_touch": True}
+    context = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
     one = opens(red=saying([MARKDOWN + "x" * 500]), blue=saying(["y " * 100]), context=context)
     one.page.tap("#settings")
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= 360
+    one.page.tap("#settings")
     one.ask("Show " + "z" * 300)
-    assert one.page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= 360
     one.page.tap("#to-arena")
-    assert one.page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= 360
     heights = one.page.locator("button:visible").evaluate_all(
         "(all) => all.map((one) => one.getBoundingClientRect().height)"
     )
     assert min(heights) >= 24
+    assert one.page.locator("header").bounding_box()["height"] < 740 / 6, "the bars leave the screen to what is said"
 
 
 NAMELESS = """() => [...document.querySelectorAll("button, input, textarea, meter, [role]:not(#status)")]
@@ -659,8 +799,9 @@ def test_the_page_waits_for_the_models_and_then_is_there(opens: Opens) -> None:
 
 def test_the_page_asks_for_the_key_once_and_keeps_it_for_the_tab_alone(opens: Opens) -> None:
     one = opens(bot=saying(["fine"]), door=Door(Keys(["open-sesame"]), drain_seconds=0.0))
-    for key in ("wrong", "open-sesame"):
+    for key, title in (("wrong", "wants a key"), ("open-sesame", "does not fit")):
         one.page.wait_for_selector("#door[open]")
+        assert title in one.page.inner_text("#door-title")
         one.page.fill("#key", key)
         one.page.press("#key", "Enter")
     one.page.wait_for_selector("body[data-ready]")

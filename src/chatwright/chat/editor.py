@@ -1,11 +1,12 @@
 """The line editor: prompt_toolkit reads what is typed, keeps it for next time, and shows how full the window is."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatwright import console
-from chatwright.chat import settings, slash
+from chatwright.chat import completing, settings
 from chatwright.chat.session import Session
 from chatwright.chat.slash import Ask
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 PROMPT = "You: "
+SEPARATOR, SHORTEST = " · ", 12  # of the meter; of a name that is cut to make room
 END = "/end"  # alone on the last line, it sends a text of several
 
 
@@ -24,7 +26,7 @@ class Editor:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._lines = False  # whether Enter begins a new line
-        self._meter = ""
+        self._meter: list[str] = []
         self._reader = self._made()
 
     def read(self) -> str:
@@ -38,22 +40,22 @@ class Editor:
     def _typed(self, label: str, text: str, lines: bool) -> str:
         from prompt_toolkit.formatted_text import FormattedText
 
-        self._lines, self._meter = lines, meter(self._session)
+        self._lines, self._meter = lines, parts(self._session)
         prompt = FormattedText([("bold", label)])
         return self._reader.prompt(prompt, default=text, prompt_continuation=" " * len(label))
 
     def _made(self) -> "PromptSession[str]":
         from prompt_toolkit import PromptSession
-        from prompt_toolkit.completion import WordCompleter
+        from prompt_toolkit.application import get_app
         from prompt_toolkit.styles import Style
 
         return PromptSession(
             multiline=True,
             key_bindings=self._keys(),
             history=_history(),
-            completer=WordCompleter([f"/{name}" for name in slash.COMMANDS], sentence=True),
+            completer=completing.completer(),
             complete_while_typing=False,
-            bottom_toolbar=lambda: self._meter,
+            bottom_toolbar=lambda: fitted(self._meter, get_app().output.get_size().columns),
             style=Style.from_dict({"bottom-toolbar": "noreverse dim"}),
         )
 
@@ -84,14 +86,28 @@ class Editor:
 def meter(session: Session) -> str:
     """`runs/q/sft · 312 of 512 tokens (61%) · temperature 0.8`: what answers, how full its window is, and the settings
     that differ from the defaults."""
+    return SEPARATOR.join(parts(session))
+
+
+def fitted(parts: Sequence[str], width: int) -> str:
+    """As much of them as there is room for: the end of the name, how full the window is, then the others in turn."""
+    name, *others = parts
+    while len(others) > 1 and len(SEPARATOR.join([name[-SHORTEST:], *others])) >= width:
+        others.pop()
+    room = width - 1 - len(SEPARATOR.join(["", *others]))
+    return SEPARATOR.join([name if len(name) <= room else "…" + name[-max(1, room - 1) :], *others])
+
+
+def parts(session: Session) -> list[str]:
+    """Those of the meter, which hold no character that a terminal obeys."""
     stats = session.stats()
     active = session.adapters.active
     who = session.name if len(session.adapters.names) == 1 else f"{session.name} ({active})"
-    parts = [who, f"{stats.used} of {stats.limit} tokens ({stats.used / stats.limit:.0%})"]
-    parts += settings.differing(session.sampling)
+    found = [who or "chat", f"{stats.used} of {stats.limit} tokens ({stats.used / stats.limit:.0%})"]
+    found += settings.differing(session.sampling)
     if session.beside is not None:
-        parts.append(f"beside {session.beside.name}")
-    return console.clean(" · ".join(part for part in parts if part))
+        found.append(f"beside {session.beside.name}")
+    return [console.clean(part) for part in found]
 
 
 def history_path() -> Path:

@@ -17,6 +17,7 @@ from chatwright.chat.adapters import NONE
 from chatwright.chat.feedback import Feedback
 from chatwright.chat.session import Session
 from chatwright.errors import ConfigError
+from chatwright.generate.completion import Completion
 from chatwright.text.records import Conversation
 from chatwright.train.signals import Interrupted
 
@@ -46,22 +47,22 @@ def train(session: Session, steps: int = STEPS) -> str:
     lessons = _lessons(feedback)
     if not lessons:
         raise ConfigError("there is nothing to learn yet; /fix puts an answer right, /better gives a better one")
-    asked = feedback.rows(lessons[-1].corrected)[-1][:-1]
+    wanted = [feedback.rows(lesson.corrected)[-1] for lesson in lessons]  # the newest of each
     done: list[Lesson] = []
     try:
-        before = rehearsal.answers(session.chatbot, [asked])[0].text
+        before = _answers(session, wanted)
         longest = rehearsal.prepare(session, feedback)
         for lesson in lessons:
             model = str(done[-1].out) if done else session.opening.model
             session.opening.train(lesson.verb, _settings(lesson, model, longest, steps))
             done.append(lesson)
         loaded = _adopt(session, done[-1].out)
-        after = rehearsal.answers(session.chatbot, [asked])[0].text
+        after = _answers(session, wanted)
     except (KeyboardInterrupt, Interrupted) as error:
         if isinstance(error, Interrupted) and error.exit_code != INTERRUPTED:
             raise
         return _stopped(lessons, done)
-    return "\n".join([*_told(session, done, loaded), *_shown(asked, before, after)])
+    return "\n".join([*_told(session, done, loaded), *_shown(wanted, before, after, steps)])
 
 
 def _lessons(feedback: Feedback) -> list[Lesson]:
@@ -133,12 +134,27 @@ def _told(session: Session, done: Sequence[Lesson], loaded: bool) -> list[str]:
     return [*learned, f"The adapter {session.adapters.active} answers; {back} goes back."]
 
 
-def _shown(asked: Conversation, before: str, after: str) -> list[str]:
-    """The newest corrected question, and what was said to it."""
-    texts = (("asked", asked.messages[-1].content), ("before", before), ("now", after))
-    shown = [f"  {name:<8}{' '.join(console.clean(text).split())}" for name, text in texts]
-    return (
-        shown
-        if before.strip() != after.strip()
-        else [*shown, f"The answer is the same; /train {2 * STEPS} learns longer."]
-    )
+def _answers(session: Session, wanted: Sequence[Conversation]) -> list[Completion]:
+    """What the model says now to what was corrected."""
+    return rehearsal.answers(session.chatbot, [talk[:-1] for talk in wanted])
+
+
+def _shown(
+    wanted: Sequence[Conversation], before: Sequence[Completion], after: Sequence[Completion], steps: int
+) -> list[str]:
+    """The newest question that was corrected in each way, what was said to it, and whether that is learned by now."""
+    shown = []
+    for talk, former, now in zip(wanted, before, after, strict=True):
+        texts = (("asked", talk.messages[-2].content), ("before", former.text), ("now", now.text))
+        shown += [f"  {name:<8}{' '.join(console.clean(text).split())}" for name, text in texts]
+    missed = sum(not _learned(now, talk.messages[-1].content) for talk, now in zip(wanted, after, strict=True))
+    if missed:
+        which = "That is not your answer" if len(wanted) == 1 else f"{missed} of {len(wanted)} are not your answers"
+        shown.append(f"{which} yet; /train {2 * steps} learns longer.")
+    return shown
+
+
+def _learned(now: Completion, answer: str) -> bool:
+    """Whether the model says it; a long answer is asked for only in part."""
+    said = now.text.strip()
+    return said == answer or (now.finish == "length" and answer.startswith(said))

@@ -23,6 +23,7 @@ FINISHED: dict[Finish, str] = {
     "cancelled": "you stopped it",
 }
 LEARN = "; /train learns it."
+SAME = "the same"  # help of a second name for the command before it
 WORDS_THAT_LEAVE = ("exit", "quit", "/exit", "/quit")
 
 
@@ -136,7 +137,8 @@ def _undo(session: Session, argument: str) -> Outcome:
 
 
 def _regenerate(session: Session, argument: str) -> Outcome:
-    same = session.sampling.temperature == 0
+    whole = session.last is not None and session.last.finish != "cancelled"  # not loaded, and not stopped
+    same = whole and session.sampling.temperature == 0
     note = "Temperature 0 gives the same answer again; /set temperature 0.8 for others." if same else ""
     return Outcome(note, session.regenerate())
 
@@ -214,19 +216,27 @@ def _stats(session: Session, argument: str) -> Outcome:
         f"messages  {stats.messages}{hidden}",
     ]
     if stats.last is not None:
-        rate = f"{len(stats.last.ids)} tokens in {stats.seconds:.1f} s ({stats.tokens_per_second:.0f} tokens/s)"
+        rate = f"{len(stats.last.ids)} tokens in {stats.seconds:.2f} s ({stats.tokens_per_second:,.0f} tokens/s)"
         lines.append(f"answer    {rate}; {FINISHED[stats.last.finish]}")
     return Outcome("\n".join(lines))
 
 
 def _help(session: Session, argument: str) -> Outcome:
-    rows = [(f"/{name} {command.argument}".rstrip(), command.help) for name, command in COMMANDS.items()]
+    rows: list[tuple[str, str]] = []
+    for name, command in COMMANDS.items():
+        if command.help == SAME:
+            rows[-1] = (f"{rows[-1][0]}, /{name}", rows[-1][1])
+        else:
+            rows.append((f"/{name} {command.argument}".rstrip(), command.help))
     rows += [
         ("Enter", "sends; Esc Enter or Alt-Enter begins a new line"),
+        ("Tab", "completes a command, a setting or the name of a file"),
+        ("Ctrl-R", "searches what was typed before"),
         ("Ctrl-C", "stops an answer and keeps what was said; twice at the prompt, it leaves"),
         ("Ctrl-D", "leaves"),
     ]
-    return Outcome("\n".join(f"{left:<18}{right}" for left, right in rows))
+    first = max(len(left) for left, _ in rows) + 2
+    return Outcome("\n".join(f"{left:<{first}}{right}" for left, right in rows))
 
 
 def _leave(session: Session, argument: str) -> Outcome:
@@ -234,24 +244,24 @@ def _leave(session: Session, argument: str) -> Outcome:
 
 
 COMMANDS: dict[str, Command] = {
-    "reset": Command(_reset, "", "forget the conversation"),
-    "clear": Command(_reset, "", "the same"),
-    "system": Command(_system, "[TEXT]", "show or set the system text; - removes it"),
-    "set": Command(_set, "[NAME VALUE]", "show or set how tokens are picked: temperature, max_tokens, seed, …"),
-    "adapter": Command(
-        _adapter, "[NAME]", "show the adapters, or switch: a name, a run folder, or none for the base alone"
-    ),
-    "undo": Command(_undo, "", "take back the newest message and its answer"),
     "regen": Command(_regenerate, "", "answer the newest message again"),
     "edit": Command(_edit, "[TEXT]", "send the newest message again in other words"),
+    "undo": Command(_undo, "", "take back the newest message and its answer"),
     "multi": Command(_multi, "", "type a message of several lines; a line with /end sends it"),
+    "reset": Command(_reset, "", "forget the conversation"),
+    "clear": Command(_reset, "", SAME),
     "fix": Command(
         _fix, "[TEXT]", "put the answer right; the conversation goes on with yours, and it is kept to learn"
     ),
     "better": Command(_better, "[TEXT]", "give a better answer, kept beside the model's own to learn from both"),
     "train": Command(_train, "[STEPS]", "learn what was fixed and bettered: a short run, then the new adapter answers"),
-    "compare": Command(_compare, "[MODEL]", "a second model answers the same; - ends that"),
+    "system": Command(_system, "[TEXT]", "show or set the system text; - removes it"),
+    "set": Command(_set, "[NAME VALUE]", "show or set how tokens are picked: temperature, max_tokens, seed, …"),
     "model": Command(_model, "[MODEL]", "show the model, or go on with another"),
+    "adapter": Command(
+        _adapter, "[NAME]", "show the adapters, or switch: a name, a run folder, or none for the base alone"
+    ),
+    "compare": Command(_compare, "[MODEL]", "a second model answers the same; - ends that"),
     "save": Command(_save, "FILE", "write the conversation as JSON"),
     "load": Command(_load, "FILE", "go on with a saved conversation"),
     "export": Command(_export, "FILE", "write it to be read: .md, .txt or .json"),
@@ -259,5 +269,5 @@ COMMANDS: dict[str, Command] = {
     "stats": Command(_stats, "", "tokens used, speed, and why the last answer ended"),
     "help": Command(_help, "", "this list"),
     "exit": Command(_leave, "", "leave"),
-    "quit": Command(_leave, "", "the same"),
+    "quit": Command(_leave, "", SAME),
 }

@@ -3,6 +3,7 @@
 What a model wrote is cleaned of escape sequences before it is shown. Ctrl-C stops an answer, never the conversation.
 """
 
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,7 +12,7 @@ from types import FrameType
 from typing import TextIO
 
 from chatwright import console
-from chatwright.chat import markdown, slash
+from chatwright.chat import echo, markdown, slash, wrapping
 from chatwright.chat.editor import Editor
 from chatwright.chat.session import Session
 from chatwright.chat.slash import Outcome
@@ -29,7 +30,9 @@ def converse(session: Session) -> None:
         try:
             line = editor.read()
             interrupts = 0
-            if _leaves(session, editor, slash.enter(session, line)):
+            with echo.off():  # a training takes its time
+                outcome = slash.enter(session, line)
+            if _leaves(session, editor, outcome):
                 return
         except EOFError:
             return
@@ -42,7 +45,7 @@ def converse(session: Session) -> None:
             if isinstance(error, Interrupted):  # SIGTERM while training: the program is to end
                 raise
             # whatever an answer fails of (a full graphics card), what was said so far can still be saved
-            console.error(" ".join(str(error).split()) or type(error).__name__)
+            _failed(" ".join(str(error).split()) or type(error).__name__)
 
 
 def _leaves(session: Session, editor: Editor, outcome: Outcome) -> bool:
@@ -62,12 +65,13 @@ def _leaves(session: Session, editor: Editor, outcome: Outcome) -> bool:
 
 
 def write(pieces: Iterable[str], stream: TextIO, *, as_markdown: bool = False) -> None:
-    """Streams an answer: cleaned, without white space at its ends, and with one line end behind it. Markdown is drawn
-    where `stream` is a person's terminal."""
+    """Streams an answer: cleaned, without white space at its ends, and with one line end behind it. Where `stream` is a
+    person's terminal, lines end between words, and Markdown is drawn."""
     if as_markdown and stream.isatty():
         markdown.show(spoken(pieces))
         return
-    for piece in spoken(pieces):
+    said = spoken(pieces)
+    for piece in wrapping.wrapped(said, _columns) if stream.isatty() else said:
         stream.write(piece)
         stream.flush()
     stream.write("\n")
@@ -130,7 +134,7 @@ def _answer(session: Session, answer: Generator[str, None, None]) -> None:
 
 def _streamed(session: Session, answer: Generator[str, None, None]) -> None:
     """Ctrl-C ends an answer after the token that is being made, and a second one at once."""
-    with closing(answer), _stoppable() as stopped:
+    with closing(answer), _stoppable() as stopped, echo.off():
 
         def until_stopped() -> Iterator[str]:
             for piece in answer:
@@ -172,6 +176,18 @@ def _banner(session: Session) -> str:
     return f"{session.name}: template {checkpoint.template.name}, window {window} tokens. /help lists the commands."
 
 
+def _columns() -> int:
+    return shutil.get_terminal_size().columns
+
+
 def _quiet(text: str) -> None:
     """Words of the program, told apart from the model's."""
-    console.out().print(text, style="dim", markup=False, soft_wrap=False)
+    console.out().print(wrapping.folded(text, _columns()), style="dim", markup=False)
+
+
+def _failed(text: str) -> None:
+    """One sentence, like that of `console.error`, on lines that end between words."""
+    from rich.text import Text
+
+    first, _, rest = wrapping.folded(f"error: {console.clean(text)}", _columns()).partition(" ")
+    console.err().print(Text.assemble((first, "bold red"), " ", rest))

@@ -113,6 +113,15 @@ function tight(nodes) {
   return nodes.flatMap((node, place) => (node.tagName === "P" && place === 0 ? [...node.childNodes] : [node]));
 }
 
+/** A wide table scrolls in itself, by the keyboard too. */
+export function scrolling(element) {
+  const place = make("div", "scrolls", element);
+  place.tabIndex = 0;
+  place.setAttribute("role", "group");
+  place.setAttribute("aria-label", "Table");
+  return place;
+}
+
 function table(lines, at) {
   const row = (line, tag) => {
     const cells = line.trim().replace(/^\||\|$/g, "").split("|").slice(0, 50);
@@ -122,7 +131,7 @@ function table(lines, at) {
   while (to < lines.length && lines[to].includes("|")) to += 1;
   const head = make("thead", "", row(lines[at], "th"));
   const body = make("tbody", "", ...lines.slice(at + 2, to).map((line) => row(line, "td")));
-  return [make("div", "table", make("table", "", head, body)), to];
+  return [scrolling(make("table", "", head, body)), to];
 }
 
 function paragraph(lines, at, deep) {

@@ -1,17 +1,22 @@
 // The page: who answers, what was said, and the message that is being written. Everything else is in the other files.
 
 import { arena } from "/arena.js";
+import { chooser } from "/chooser.js";
+import { info } from "/door.js";
 import { make } from "/inline.js";
+import { meter } from "/meter.js";
+import { before, tell } from "/notice.js";
 import { settings } from "/settings.js";
-import { draw, fresh, knobs, load, messagesFor, save } from "/state.js";
-import { fill, json, keyFrom } from "/stream.js";
+import { draw, fresh, knobs, load, messagesFor, PLACE, save } from "/state.js";
+import { fill } from "/stream.js";
 import { download, packed, unpacked } from "/transcript.js";
-import { answerView, button, copy, editor, userView } from "/view.js";
+import { answerView, button, copy, editor, home, userView } from "/view.js";
+import { welcome } from "/welcome.js";
 
 const part = (id) => document.getElementById(id);
-const log = part("log"), message = part("message"), door = part("door");
+const log = part("log"), message = part("message");
 const state = load();
-const panel = settings(state, { keep, keepNow });
+const panel = settings(state, { keep, keepNow, picking: windowUsed });
 let models = []; // as the server has them: name, context, chat, own
 let controls = new Map(); // answers that are being written, and how they are stopped
 let battle = null;
@@ -29,35 +34,50 @@ function keepNow() {
   if (!save(state)) tell("The browser keeps nothing here: what is said will be gone when the page is closed.");
 }
 
-function tell(text) {
-  part("status").textContent = text;
+function changed() {
+  keepNow();
+  show();
 }
 
+const undoing = () => before(state, () => (panel.show(), changed(), home()));
 const busy = () => controls.size > 0 || Boolean(battle?.running());
 const chosen = () => models.filter((one) => state.chosen.includes(one.name));
 
 // ---- the conversation
 
-function answer(turn, name, seed) {
-  const made = fresh(seed);
-  state.turns[turn].answers[name] = made;
-  return made;
-}
-
 async function ask(turn, names) {
   const seed = state.sampling.seed ?? draw();
+  const answers = state.turns[turn].answers;
   const jobs = names.map((name) => {
     const messages = messagesFor(state, name, turn); // before this turn's answers are there
-    return { name, messages, made: null };
+    return { name, messages, made: fresh(seed, state.sampling.temperature) };
   });
-  for (const job of jobs) job.made = answer(turn, job.name, seed);
+  for (const { name, made } of jobs) answers[name] = made;
+  tell("");
   show();
   bottom();
-  tell("");
+  part("spoken").textContent = `${names.join(", ")}: writing …`;
   await Promise.all(jobs.map((job) => stream(job, seed)));
-  keepNow();
-  show();
-  part("spoken").textContent = jobs.map(({ name, made }) => `${name} ${made.state === "done" ? "answered" : made.state}: ${made.text.slice(0, 2000)}`).join("\n");
+  changed();
+  part("spoken").textContent = jobs.map(({ name, made }) => `${name} ${made.state === "done" ? "answered" : made.state}: ${made.text.slice(0, 2000)} ${made.error}`.trim()).join("\n");
+}
+
+/** Another answer in the place of one; where no word of it comes, the former one stays. */
+async function regenerate(turn, name) {
+  if (busy()) return;
+  const { answers } = state.turns[turn];
+  const former = answers[name];
+  const asking = ask(turn, [name]);
+  home();
+  await asking;
+  const made = answers[name];
+  if (former.text && !made.text) {
+    answers[name] = former;
+    tell(made.error || "No word came; the former answer stays.", { failed: Boolean(made.error) });
+    changed();
+  } else if (made.text === former.text && made.state === "done") {
+    tell(`The same answer again: ${state.sampling.temperature === 0 ? "temperature 0 always takes the likeliest token" : "the seed is fixed"}. Settings can change that.`);
+  }
 }
 
 async function stream({ name, messages, made }, seed) {
@@ -86,11 +106,14 @@ function send(text) {
   if (state.mode === "arena") {
     battle.begin(text.trim()).then(buttons);
     buttons();
-    return true;
-  }
-  state.turns.push({ user: text.trim(), answers: {} });
-  ask(state.turns.length - 1, chosen().map((one) => one.name));
+  } else go(state.turns, text);
   return true;
+}
+
+/** Goes on after these turns with a question. */
+function go(turns, text) {
+  state.turns = [...turns, { user: text.trim(), answers: {} }];
+  return ask(turns.length, chosen().map((one) => one.name));
 }
 
 function edit(turn) {
@@ -98,10 +121,11 @@ function edit(turn) {
   const { element, area } = editor(state.turns[turn].user, (text) => {
     if (text === null) show();
     else {
-      state.turns.length = turn;
-      send(text);
+      const undo = undoing();
+      const gone = state.turns.length - turn - 1;
+      go(state.turns.slice(0, turn), text).then(() => gone && tell(`What came after it is gone: ${gone} turn${gone > 1 ? "s" : ""}.`, { undo }));
     }
-    message.focus();
+    home();
   });
   log.children[turn].querySelector(".user").replaceWith(element);
   area.focus();
@@ -109,10 +133,21 @@ function edit(turn) {
 
 function remove(turn) {
   if (busy()) return;
-  state.turns.splice(turn, 1);
-  keepNow();
-  show();
-  message.focus();
+  const undo = undoing();
+  state.turns = state.turns.filter((_, number) => number !== turn);
+  tell("A turn is deleted.", { undo });
+  changed();
+  home();
+}
+
+function renew() {
+  const undo = undoing();
+  const said = state.mode === "arena" ? state.arena : state.turns.length;
+  if (state.mode === "arena") state.arena = null;
+  else state.turns = [];
+  tell(said ? "A new beginning." : "", { undo: said ? undo : null });
+  changed();
+  home();
 }
 
 // ---- drawing
@@ -123,13 +158,13 @@ function show() {
   views = new Map();
   const names = chosen().map((one) => one.name);
   log.replaceChildren(...state.turns.map((turn, number) => turnView(turn, number, names)));
-  if (!state.turns.length) log.append(make("p", "hint empty", models.length ? "Say something." : "The models are being read …"));
+  if (!state.turns.length) log.append(welcome(chosen(), send));
   battle?.show();
   for (const [id, on] of [["to-chat", state.mode === "chat"], ["to-arena", state.mode === "arena"]]) part(id).setAttribute("aria-pressed", String(on));
+  document.body.dataset.width = state.mode === "chat" && names.length < 2 ? "narrow" : "wide";
   log.hidden = state.mode === "arena";
   part("arena").hidden = state.mode !== "arena";
   part("models").hidden = state.mode === "arena";
-  part("below").querySelector("#window").hidden = state.mode === "arena";
   buttons();
   windowUsed();
 }
@@ -138,64 +173,40 @@ function turnView(turn, number, names) {
   const told = [...new Set([...names, ...Object.keys(turn.answers)])].filter((name) => turn.answers[name]);
   const shown = names.some((name) => turn.answers[name]) ? told.filter((name) => names.includes(name)) : told.slice(0, 1);
   const user = userView(turn.user, [
-    button("Edit", () => edit(number)),
-    button("Delete", () => remove(number)),
+    button("Edit", () => edit(number), "changes"),
+    button("Delete", () => remove(number), "changes"),
     button("Copy", (event) => copy(turn.user, event.target)),
   ]);
   const columns = make("div", "columns");
   for (const name of shown) {
     const view = answerView(turn.answers[name], name, () => [
       button("Copy", (event) => copy(turn.answers[name].text, event.target)),
-      ...(number === state.turns.length - 1 ? [button("Regenerate", () => busy() || ask(number, [name]))] : []),
+      ...(number === state.turns.length - 1 ? [again(number, name)] : []),
     ]);
     views.set(turn.answers[name], view);
     columns.append(view.element);
   }
-  return make("section", "turn", user, columns);
+  return make("section", shown.length > 1 ? "turn" : "turn alone", user, columns);
+}
+
+function again(turn, name) {
+  const failed = state.turns[turn].answers[name].state === "failed";
+  return button(failed ? "Retry" : "Regenerate", () => regenerate(turn, name), failed ? "changes retry" : "changes");
 }
 
 function buttons() {
   part("stop").hidden = !busy();
   part("send").hidden = busy();
-  for (const one of document.querySelectorAll("#models button, #modes button, #new, #import")) one.disabled = busy();
+  for (const one of document.querySelectorAll("#models button, #modes button, #new, #import, #undo, .changes")) one.disabled = busy();
 }
 
-/** The fullest window of those that answer: tokens of the newest prompt and its answer. */
+/** Of the chat; the arena has no conversation that could fill a window. */
 function windowUsed() {
-  const last = state.turns.at(-1);
-  const used = chosen()
-    .map((one) => ({ ...one, answer: last?.answers[one.name] }))
-    .filter(({ answer }) => answer && answer.tokens !== null && answer.prompt !== null)
-    .map(({ name, context, answer }) => ({ name, context, tokens: answer.tokens + answer.prompt }))
-    .sort((a, b) => b.tokens / b.context - a.tokens / a.context)[0];
-  const meter = part("meter");
-  meter.hidden = !used || state.mode === "arena";
-  part("window").textContent = used ? `${used.tokens} of ${used.context} tokens${chosen().length > 1 ? " (" + used.name + ")" : ""}` : "";
-  if (used) meter.value = used.tokens / used.context;
+  meter(state.mode === "chat" ? chosen() : [], state.turns.at(-1), panel.picked());
 }
 
 const nearBottom = () => innerHeight + scrollY > document.documentElement.scrollHeight - 80;
 const bottom = () => scrollTo({ top: document.documentElement.scrollHeight });
-
-// ---- who answers
-
-function modelsView() {
-  const made = models.map((one) => {
-    const on = state.chosen.includes(one.name);
-    const element = button(one.name, () => {
-      const others = state.chosen.filter((name) => name !== one.name);
-      state.chosen = on ? others : [...others, one.name];
-      if (!chosen().length) state.chosen = [one.name]; // somebody has to answer
-      keepNow();
-      modelsView();
-      show();
-    });
-    element.setAttribute("aria-pressed", String(on));
-    element.title = one.chat ? `window: ${one.context} tokens` : `a base model, which continues texts; window: ${one.context} tokens`;
-    return element;
-  });
-  part("models").replaceChildren(...made);
-}
 
 // ---- the keyboard and the buttons
 
@@ -225,59 +236,51 @@ function listen() {
     }
   });
   document.addEventListener("keydown", (event) => event.key === "Escape" && stop());
-  part("stop").addEventListener("click", () => (stop(), message.focus()));
-  part("new").addEventListener("click", () => ((state.turns = []), (state.arena = null), tell(""), keepNow(), show(), message.focus()));
+  part("stop").addEventListener("click", () => (stop(), home()));
+  part("new").addEventListener("click", renew);
   part("export").addEventListener("click", () => download("conversation.json", packed(state, chosen().map((one) => one.name))));
   part("import").addEventListener("click", () => part("file").click());
   part("file").addEventListener("change", imported);
-  for (const mode of ["chat", "arena"]) part("to-" + mode).addEventListener("click", () => ((state.mode = mode), tell(""), keepNow(), show(), message.focus()));
+  for (const mode of ["chat", "arena"]) part("to-" + mode).addEventListener("click", () => ((state.mode = mode), tell(""), changed(), home()));
   // before the browser breaks off what is being written, which would look like a failure
   addEventListener("beforeunload", () => (stop(), keepNow()));
   addEventListener("pagehide", keepNow);
+  addEventListener("storage", elsewhere);
+}
+
+/** What another tab of this page has kept is what this one shows: else the one that is closed last would win. */
+function elsewhere(event) {
+  if (event.key !== PLACE || busy() || log.querySelector(".editing")) return;
+  Object.assign(state, load(), { draft: state.draft, mode: state.mode, panel: state.panel });
+  panel.show();
+  show();
 }
 
 async function imported() {
   const file = part("file").files[0];
   part("file").value = "";
   if (!file) return;
+  const had = state.turns.length > 0;
+  const undo = undoing();
   try {
     await unpacked(file, state, chosen()[0].name);
     state.mode = "chat";
     panel.show();
-    keepNow();
-    show();
-    tell(`${file.name} is here.`);
+    changed();
+    tell(`${file.name} is here.`, { undo: had ? undo : null });
   } catch (error) {
-    tell(error.message);
+    tell(error.message, { failed: true });
   }
 }
 
 // ---- the beginning
-
-let asking = null;
-keyFrom(() => (asking ??= new Promise((resolve) => {
-  door.returnValue = "";
-  door.showModal();
-  door.addEventListener("close", () => ((asking = null), resolve(part("key").value.trim() || null), (part("key").value = "")), { once: true });
-})));
-
-async function info() {
-  for (;;) {
-    try {
-      return await json("/web/info");
-    } catch (error) {
-      tell(error.status === 503 ? "" : error.message);
-      await new Promise((resolve) => setTimeout(resolve, error.status === 503 ? 300 : 2000));
-    }
-  }
-}
 
 async function begin() {
   panel.show();
   message.value = state.draft;
   listen();
   show();
-  const found = await info();
+  const found = await info(tell);
   models = found.models;
   state.chosen = state.chosen.filter((name) => models.some((one) => one.name === name));
   if (!state.chosen.length) state.chosen = models.map((one) => one.name);
@@ -285,9 +288,9 @@ async function begin() {
   document.title = models.map((one) => one.name).join(" | ") + " – chatwright";
   part("modes").hidden = !found.arena;
   if (!found.arena) state.mode = "chat";
-  battle = arena(part("arena"), state, { tell, keep, again: () => (buttons(), message.focus()), rates: found.rates });
+  battle = arena(part("arena"), state, { tell, keep, buttons, send, info: found });
   tell("");
-  modelsView();
+  chooser(part("models"), models, state, changed);
   show();
   grow();
   document.body.dataset.ready = "yes";

@@ -1,17 +1,18 @@
 // What the page remembers: one object, kept in the browser's own storage, checked when it is read back.
 
-const PLACE = "chatwright";
+export const PLACE = "chatwright";
 export const KNOBS = [
   // name, label, least, most, step, what it does
   ["temperature", "Temperature", 0, 2, 0.05, "0 always takes the likeliest token"],
-  ["top_p", "Top p", 0.01, 1, 0.01, "keep the likeliest tokens up to this share; 1 is off"],
-  ["top_k", "Top k", 0, 1000, 1, "keep so many of the likeliest tokens; 0 is off"],
+  ["top_p", "Top p", 0.01, 1, 0.01, "keeps the likeliest tokens up to this share; 1 is off"],
+  ["top_k", "Top k", 0, 1000, 1, "keeps so many of the likeliest tokens; 0 is off"],
   ["min_p", "Min p", 0, 1, 0.01, "least share of the likeliest token's; 0 is off"],
   ["repetition_penalty", "Repetition penalty", 0.5, 2, 0.05, "above 1, what was said is less likely"],
-  ["max_tokens", "Most tokens", 1, 100000, 1, "longest answer"],
-  ["seed", "Seed", 0, 2147483647, 1, "the same seed gives the same answer"],
+  ["max_tokens", "Max tokens", 1, 100000, 1, "longest answer"],
+  ["seed", "Seed", 0, 2147483647, 1, "above temperature 0, the same seed gives the same answer"],
 ];
-const USUAL = { temperature: 0.7, top_p: 1, top_k: 0, min_p: 0, repetition_penalty: 1, max_tokens: 256, seed: null };
+// as in the terminal: who compares the two sees the same answers
+export const USUAL = { temperature: 0, top_p: 1, top_k: 0, min_p: 0, repetition_penalty: 1, max_tokens: 256, seed: null };
 
 const text = (value) => (typeof value === "string" ? value : "");
 const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
@@ -30,15 +31,15 @@ export function held(name, value) {
 }
 
 /** An answer of which nothing is said yet. */
-export function fresh(seed = null) {
-  return { text: "", state: "running", finish: "", error: "", seed, tokens: null, prompt: null, first: null, seconds: null, left_out: null };
+export function fresh(seed = null, temperature = null) {
+  return { text: "", state: "running", finish: "", error: "", seed, temperature, tokens: null, prompt: null, first: null, seconds: null, left_out: null };
 }
 
 function answer(value) {
   const given = value || {};
   const state = given.state === "running" ? "stopped" : ["done", "stopped", "failed"].includes(given.state) ? given.state : "done";
   const kept = { text: text(given.text), state, finish: text(given.finish), error: text(given.error) };
-  for (const name of ["seed", "tokens", "prompt", "first", "seconds", "left_out"]) kept[name] = number(given[name]);
+  for (const name of ["seed", "temperature", "tokens", "prompt", "first", "seconds", "left_out"]) kept[name] = number(given[name]);
   return kept;
 }
 
@@ -55,7 +56,7 @@ export function turnsOf(value) {
 function arenaOf(value) {
   if (!value || typeof value.prompt !== "string") return null;
   const names = value.names && text(value.names.left) && text(value.names.right) ? { left: value.names.left, right: value.names.right } : null;
-  return { prompt: value.prompt, round: text(value.round), left: answer(value.left), right: answer(value.right), vote: text(value.vote), pair: value.pair === true, names };
+  return { prompt: value.prompt, round: text(value.round), left: answer(value.left), right: answer(value.right), vote: text(value.vote), pair: value.pair === true, names, gone: value.gone === true };
 }
 
 /** The state as it was left, of this page or an older one; a new one where there is none. */
@@ -71,7 +72,7 @@ export function load() {
   if (["chat", "arena"].includes(found.mode)) state.mode = found.mode;
   if (["auto", "light", "dark"].includes(found.theme)) state.theme = found.theme;
   if (Array.isArray(found.chosen)) state.chosen = found.chosen.filter((one) => typeof one === "string");
-  for (const [name] of KNOBS) if (name in sampling) state.sampling[name] = held(name, sampling[name]);
+  if (found.touched === true) for (const [name] of KNOBS) if (name in sampling) state.sampling[name] = held(name, sampling[name]);
   state.panel = found.panel === true;
   state.touched = found.touched === true;
   state.system = text(found.system);

@@ -1,10 +1,11 @@
 // Asks the server: JSON there, JSON or a stream of events back. Failures are sentences.
 
 const PLACE = "chatwright-key"; // for this tab alone
+const BROKEN = "The connection ended in the middle of the answer; is the server still running?";
 const LONGEST_EVENT = 4 * 1024 * 1024;
 let askForKey = async () => null;
 
-/** Who asks a person for the key when the server wants one. */
+/** Who asks a person for the key when the server wants one; it hears whether there was one, and a wrong one. */
 export function keyFrom(ask) {
   askForKey = ask;
 }
@@ -32,7 +33,7 @@ async function ask(path, body, signal) {
     }
     if (response.ok) return response;
     if (response.status === 401) {
-      const given = await askForKey();
+      const given = await askForKey(key() !== null);
       if (given) {
         sessionStorage.setItem(PLACE, given);
         continue;
@@ -66,7 +67,7 @@ export async function* events(path, body, signal) {
   let waiting = "";
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await read(reader);
       if (done) return;
       waiting += value;
       if (waiting.length > LONGEST_EVENT) throw new Error("The server sends an event without end.");
@@ -83,6 +84,16 @@ export async function* events(path, body, signal) {
     }
   } finally {
     reader.cancel().catch(() => {});
+  }
+}
+
+/** The next piece; what a browser says of a connection that breaks is no sentence, and another one in each. */
+async function read(reader) {
+  try {
+    return await reader.read();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error(BROKEN);
   }
 }
 
@@ -105,7 +116,7 @@ export async function fill(answer, path, body, signal, changed) {
       changed();
     }
     answer.state = answer.finish ? "done" : "failed";
-    if (!answer.finish) answer.error = "The connection ended in the middle of the answer.";
+    if (!answer.finish) answer.error = BROKEN;
   } catch (error) {
     answer.state = signal.aborted ? "stopped" : "failed";
     if (!signal.aborted) answer.error = error.message;

@@ -39,7 +39,11 @@ export async function unpacked(file, state, model) {
   state.turns = turns;
   state.system = typeof found.system === "string" ? found.system : first?.role === "system" ? String(first.content) : "";
   const sampling = found.sampling && typeof found.sampling === "object" ? found.sampling : {};
-  for (const [name] of KNOBS) if (name in sampling) state.sampling[name] = held(name, sampling[name]);
+  for (const [name] of KNOBS) {
+    if (!(name in sampling)) continue;
+    state.sampling[name] = held(name, sampling[name]);
+    state.touched = true;
+  }
 }
 
 function turnsOfMessages(messages, model) {

@@ -4,6 +4,7 @@ import { make } from "/inline.js";
 import { markdown } from "/markdown.js";
 
 const PACE = 60; // milliseconds between two drawings of an answer that is being written
+const MEASURED = 0.02; // seconds; an answer that came in less came in one piece, and its pace is nobody's
 
 /** A button with words, or with a sign and words for those who hear it. */
 export function button(label, pressed, name = "") {
@@ -11,6 +12,11 @@ export function button(label, pressed, name = "") {
   element.type = "button";
   element.addEventListener("click", pressed);
   return element;
+}
+
+/** To the message, where that does not bring up the keyboard of a telephone. */
+export function home() {
+  if (!matchMedia("(pointer: coarse)").matches) document.getElementById("message").focus();
 }
 
 export async function copy(text, from) {
@@ -41,7 +47,7 @@ export function answerView(answer, title, actions) {
   body.dir = "auto";
   const facts = make("p", "facts");
   const buttons = make("div", "actions");
-  const head = title ? [make("h3", "", title)] : [];
+  const head = title ? [make("h2", "", title)] : [];
   const element = make("article", "answer", ...head, body, facts, buttons);
   element.setAttribute("aria-label", title ? `Answer of ${title}` : "Answer");
   let drawn = null;
@@ -70,6 +76,8 @@ export function answerView(answer, title, actions) {
   return { element, draw };
 }
 
+const rounded = (number) => number.toLocaleString("en", { maximumFractionDigits: number < 10 ? 1 : 0 });
+
 /** What is known of an answer, in a line: why it ended, how fast it was. */
 function said(answer) {
   const parts = [];
@@ -78,9 +86,9 @@ function said(answer) {
   if (answer.state === "done" && answer.finish === "length") parts.push("cut at the limit");
   if (answer.left_out) parts.push(`${answer.left_out} oldest messages left out`);
   if (answer.tokens !== null && answer.state === "done") parts.push(`${answer.tokens} tokens`);
-  if (answer.tokens > 1 && answer.seconds > 0) parts.push(make("span", "speed", `${((answer.tokens - 1) / answer.seconds).toFixed(1)} tokens/s`));
-  if (answer.first !== null && answer.state !== "running") parts.push(make("span", "first", `first after ${Math.round(answer.first)} ms`));
-  if (answer.seed !== null && answer.state !== "running") parts.push(make("span", "seed", `seed ${answer.seed}`));
+  if (answer.tokens > 1 && answer.seconds >= MEASURED) parts.push(make("span", "speed", `${rounded((answer.tokens - 1) / answer.seconds)} tokens/s`));
+  if (answer.first !== null && answer.state !== "running") parts.push(make("span", "first", `first after ${answer.first < 1000 ? Math.round(answer.first) + " ms" : (answer.first / 1000).toFixed(1) + " s"}`));
+  if (answer.seed !== null && answer.temperature !== 0 && answer.state !== "running") parts.push(make("span", "seed", `seed ${answer.seed}`));
   return parts.flatMap((part, place) => (place ? [" · ", part] : [part]));
 }
 
