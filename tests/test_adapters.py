@@ -413,6 +413,11 @@ def now(session: Session) -> Tensor:
     return ours(session.chatbot.checkpoint)
 
 
+def alone(place: Path) -> Tensor:
+    """What a chat with this model alone would say."""
+    return now(session_of(place))
+
+
 @pytest.fixture(scope="module")
 def several(runs: Runs, bases: Bases, place: Path) -> dict[str, Path]:
     """Adapters on equal bases, by the name that a chat gives them: with trained rows, and one without."""
@@ -433,8 +438,8 @@ def several(runs: Runs, bases: Bases, place: Path) -> dict[str, Path]:
 def test_an_adapter_that_was_switched_to_answers_as_if_it_alone_were_loaded(
     load_in: Any, several: dict[str, Path]
 ) -> None:
-    alone = {name: session_of(folder, load_in=load_in) for name, folder in several.items()}
-    logits, replies = ({name: how(one) for name, one in alone.items()} for how in (now, reply))
+    each = {name: session_of(folder, load_in=load_in) for name, folder in several.items()}
+    logits, replies = ({name: how(one) for name, one in each.items()} for how in (now, reply))
     assert len(set(replies.values())) == 3
     session = session_of(several["seed0"], load_in=load_in)
     assert reply(session) == replies["seed0"]
@@ -452,7 +457,7 @@ def test_an_adapter_that_was_switched_to_answers_as_if_it_alone_were_loaded(
         else:
             assert torch.equal(now(session), logits[name])
             assert reply(session) == replies[name]
-            assert session.chatbot.engine.stop_ids == alone[name].chatbot.engine.stop_ids
+            assert session.chatbot.engine.stop_ids == each[name].chatbot.engine.stop_ids
     assert line(session, "/adapter") == "* none\n  seed0\n  rowless\n  seed1"
 
 
@@ -475,7 +480,7 @@ def test_two_adapters_may_lie_in_folders_of_the_same_name(runs: Runs, bases: Bas
         (second, second),
     ):
         assert line(session, f"/adapter {run}") == f"The adapter {told} answers."
-        assert torch.equal(now(session), ours(first if told == "out" else second))
+        assert torch.equal(now(session), alone(first if told == "out" else second))
     assert session.adapters.names == ["none", "out", str(second)]
 
 
@@ -483,7 +488,7 @@ def test_a_whole_base_takes_adapters_too(runs: Runs, bases: Bases) -> None:
     session = session_of(bases())
     before = now(session)
     assert line(session, f"/adapter {runs()}") == "The adapter out answers."
-    assert torch.equal(now(session), ours(runs()))
+    assert torch.equal(now(session), alone(runs()))
     line(session, "/adapter none")
     assert torch.equal(now(session), before)
 
@@ -526,7 +531,7 @@ def test_an_adapter_that_does_not_fit_is_refused_and_nothing_changes(
             session.reset()
             assert reply(session) == answer
         line(session, f"/adapter {several['seed1']}")
-        assert torch.equal(now(session), ours(several["seed1"]))
+        assert torch.equal(now(session), alone(several["seed1"]))
 
 
 @pytest.mark.parametrize(

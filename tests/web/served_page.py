@@ -1,18 +1,15 @@
 """The page over models whose answers are known, in a thread of the test's own process, on a free port."""
 
-import asyncio
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import httpx2
 import torch
 from byte_tokenizer import ByteTokenizer
 from scripted_model import ScriptedModel
+from threaded_server import WAIT, Threaded, eventually
 from torch import nn
 
 from chatwright.checkpoint import Checkpoint
@@ -25,7 +22,7 @@ from chatwright.serve.web.face import OPEN_PATHS, Face
 from chatwright.serve.web.votes import Votes
 from chatwright.text import template as templates
 
-WAIT = 60.0  # seconds until a test gives up on something that has to happen
+__all__ = ["WAIT", "Page", "eventually", "saying"]
 
 
 class Speaker(ScriptedModel):
@@ -50,8 +47,8 @@ def saying(replies: Sequence[str], *, pause: float = 0.0, window: int = 4096) ->
     return Checkpoint(model, tokenizer, layout)
 
 
-class Page:
-    """The page while the block runs."""
+class Page(Threaded):
+    """The chat page."""
 
     def __init__(
         self,
@@ -66,17 +63,10 @@ class Page:
         # a script is for one sequence at a time, read in one piece
         self.capacity = capacity or Capacity(max_batch=1)
         self.votes = Votes(votes)
-        sock = listen("127.0.0.1", 0)
-        self.server = Server(
-            sock, Limits(), door or Door(drain_seconds=0.0), partial(Face, votes=self.votes), OPEN_PATHS
-        )
-        self.url = self.server.address
         self.scheduler: Scheduler | None = None
-        self.ready = threading.Event()
-        self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def web(self, **settings: Any) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=WAIT, **settings)
+        sock = listen("127.0.0.1", 0)
+        server = Server(sock, Limits(), door or Door(drain_seconds=0.0), partial(Face, votes=self.votes), OPEN_PATHS)
+        super().__init__(server, self.loaded, wait=hold is None)
 
     def figures(self) -> Figures:
         assert self.scheduler is not None
@@ -87,36 +77,10 @@ class Page:
         model: Any = self.models[name].model
         return [self.models[name].tokenizer.decode(ids) for ids in model.prompts]
 
-    def __enter__(self) -> "Page":
-        self.thread.start()
-        if self.hold is None:
-            assert self.ready.wait(WAIT)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.thread.is_alive():
-            self.server.stop()
-            self.server.stop()
-        self.thread.join(WAIT)
-        assert not self.thread.is_alive(), "the page does not end"
-
-    def _load(self) -> tuple[Catalogue, Scheduler]:
+    def loaded(self) -> tuple[Catalogue, Scheduler]:
         if self.hold is not None:
             assert self.hold.wait(WAIT)
         torch.set_num_threads(1)
         catalogue = Catalogue([Served(name, one, 1, {"temperature": 0.0}, 1) for name, one in self.models.items()], {})
         self.scheduler = Scheduler(catalogue.checkpoints, self.capacity, device="cpu")
         return catalogue, self.scheduler
-
-    def _run(self) -> None:
-        asyncio.run(self.server.serve(self._load, self.ready.set))
-
-
-def eventually(holds: Callable[[], Any], what: str = "") -> None:
-    """Waits until it holds; fails when it never does."""
-    end = time.monotonic() + WAIT
-    while not holds():
-        assert time.monotonic() < end, what or "it never held"
-        time.sleep(0.01)

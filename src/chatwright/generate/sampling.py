@@ -92,9 +92,13 @@ def pick(
     chosen = [0] * len(ways)
     for rows in alike.values():
         some = logits if len(rows) == len(ways) else logits[rows]
-        seeds, indices = [ways[row].seed for row in rows], [ways[row].index for row in rows]
-        numbers = uniforms(seeds, indices, [len(answers[row]) for row in rows])
-        for row, token in zip(rows, _drawn(some, ways[rows[0]], numbers), strict=True):
+        first = ways[rows[0]]
+        if first.temperature < COLDEST:
+            tokens = some.argmax(dim=-1).tolist()
+        else:
+            seeds, indices = [ways[row].seed for row in rows], [ways[row].index for row in rows]
+            tokens = _drawn(some, first, uniforms(seeds, indices, [len(answers[row]) for row in rows]))
+        for row, token in zip(rows, tokens, strict=True):
             chosen[row] = token
     return chosen
 
@@ -137,9 +141,6 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _drawn(logits: Tensor, way: Sampling, numbers: NDArray[np.float64]) -> list[int]:
     """(B, V) logits -> an id for each row: where its number falls among the summed probabilities."""
-    if way.temperature < COLDEST:
-        likeliest: list[int] = logits.argmax(dim=-1).tolist()
-        return likeliest
     odds = cut(logits / way.temperature, way).softmax(dim=-1)
     if odds.device.type == "mps":  # it has no fp64
         odds = odds.cpu()

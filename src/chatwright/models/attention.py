@@ -70,10 +70,11 @@ class Attend:
         longest = int(lengths.max()) + width if len(lengths) else width
         if longest == width:  # nothing in the cache yet: an ordinary causal prefill
             return cls(positions, first_row=first_row)
-        keys = torch.arange(longest, device=lengths.device)
-        mask = keys[None, None, :] <= positions[:, :, None]  # (B, T, K)
-        alone = width == 1 and bool((lengths == lengths[0]).all())  # every key is visible
-        return cls(positions, None if alone else mask[:, None], is_causal=False, first_row=first_row, seen=longest)
+        mask = None
+        if width > 1 or not bool((lengths == lengths[0]).all()):  # else every key is visible
+            keys = torch.arange(longest, device=lengths.device)
+            mask = (keys[None, None, :] <= positions[:, :, None])[:, None]  # (B, 1, T, K)
+        return cls(positions, mask, is_causal=False, first_row=first_row, seen=longest)
 
     def within(self, window: int) -> "Attend":
         """The same, but no token sees further back than `window` tokens, itself counted (Beltagy et al., 2020)."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chatwright.models.quant import Quantised
+from chatwright.models.quick import QuickLinear
 
 Base = nn.Linear | Quantised  # the layers that can have an adapter
 
@@ -51,7 +52,7 @@ class LowRankProduct(torch.autograd.Function):
 
 def frozen(base: Base, x: Tensor) -> Tensor:
     """(N, in) -> (N, out): the layer alone, in the precision of x, whatever that of its weights is."""
-    if isinstance(base, nn.Linear):
+    if isinstance(base, nn.Linear) and type(base) is not QuickLinear:
         return F.linear(x, base.weight.to(x.dtype), None if base.bias is None else base.bias.to(x.dtype))
     y: Tensor = base(x)
     return y

@@ -11,8 +11,8 @@ from torch import Tensor
 from chatwright.models.kernels.layout import KINDS, STORED, inputs_of, matrix
 from chatwright.models.kernels.library import library
 
-# From so many rows on PyTorch's own products are faster (benchmarks/generate.py); those of int8 never are.
-MOST_ROWS = {torch.float32: 24, torch.bfloat16: 24, torch.int8: 4096, torch.uint8: 48}
+# From so many rows on PyTorch's own products are as fast or faster (benchmarks/generate.py); those of int8 never are.
+MOST_ROWS = {torch.float32: 256, torch.bfloat16: 64, torch.int8: 4096, torch.uint8: 48}
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
