@@ -1,12 +1,15 @@
 """What the engine's features give and cost, on a random GPT-2 124M: each against the same engine without it, in turns.
 
-    python benchmarks/engine.py [--load-in bf16|8bit] [--rounds 3] [--only prefixes,chunks] [--json]
+    python benchmarks/engine.py [--load-in bf16|8bit|4bit] [--family llama] [--rounds 3] [--only prefixes,chunks] [--json]
 
 prefixes       time to the first token of a chat's next turn, with what was read before kept, and without
 chunks         the longest wait of a running stream while a prompt of 900 tokens is read, in chunks and whole
 batch          tokens/s of 1, 8 and 32 sequences
+blocks         tokens/s of one sequence with each block computed whole by a kernel, and layer by layer
 deterministic  tokens/s of 8 sequences, each computed alone, against together
 speculation    tokens/s of one sequence that repeats its prompt, with guesses and without; and of one that does not
+
+Other families have the shapes of SmolLM 135M (llama), a Qwen3 of 16 layers, and Pythia 160M (gpt_neox).
 """
 
 import argparse
@@ -21,48 +24,62 @@ from typing import Any, get_args
 
 import torch
 
+from chatwright import registry
 from chatwright.checkpoint import Checkpoint, LoadIn
 from chatwright.evals.machine import machine
 from chatwright.generate.capacity import Capacity
 from chatwright.generate.engine import Engine
 from chatwright.generate.sampling import Sampling
-from chatwright.models.gpt2 import MODEL, SIZES
+from chatwright.models.gpt2 import SIZES
 from chatwright.models.inference import prepare
 from chatwright.text import template
 from chatwright.text.tokenizer import Tokenizer
 
 CHUNK = 256
 Row = dict[str, Any]
+SHAPES: dict[str, dict[str, Any]] = {
+    "gpt2": SIZES["gpt2"],
+    "llama": {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+              "num_key_value_heads": 3, "max_position_embeddings": 2048, "tie_word_embeddings": True},
+    "qwen3": {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 16, "num_attention_heads": 8, "head_dim": 128,
+              "num_key_value_heads": 4, "max_position_embeddings": 2048, "tie_word_embeddings": True},
+    "gpt_neox": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+                 "max_position_embeddings": 2048},
+}  # fmt: skip
 
 
 def main() -> None:
     """Prints a table or, with --json, one object."""
     given = arguments()
     with TemporaryDirectory() as folder:
-        checkpoint = random_model(Path(folder), given.load_in)
+        checkpoint = random_model(Path(folder), given.family, given.load_in)
     chosen = given.only.split(",") if given.only else list(FEATURES)
     rows = [row for name in chosen for row in FEATURES[name](checkpoint, given.rounds)]
     if given.json:
-        print(json.dumps({"machine": machine(), "load_in": given.load_in or "fp32", "rows": rows}))
+        print(
+            json.dumps({"machine": machine(), "family": given.family, "load_in": given.load_in or "fp32", "rows": rows})
+        )
         return
     for row in rows:
         print(f"{row['what']:<62}{row['with']:>10.1f}{row['without']:>10.1f} {row['unit']:<9}{row['ratio']:>6.2f}×")
-    print(", ".join(f"{name} {value}" for name, value in machine().items()), "·", given.load_in or "fp32")
+    told = ", ".join(f"{name} {value}" for name, value in machine().items())
+    print(f"{told} · {given.family} · {given.load_in or 'fp32'}")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--load-in", choices=get_args(LoadIn), help="precision of the weights (default: fp32)")
+    parser.add_argument("--family", choices=SHAPES, default="gpt2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help=f"some of {','.join(FEATURES)}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
 
-def random_model(folder: Path, load_in: LoadIn | None) -> Checkpoint:
-    """GPT-2 124M from a seed, with a small tokenizer: what it says does not matter."""
+def random_model(folder: Path, family: str, load_in: LoadIn | None) -> Checkpoint:
+    """From a seed, with a small tokenizer: what it says does not matter."""
     torch.manual_seed(0)
-    model = MODEL.build({"vocab_size": 50257, **SIZES["gpt2"]})
+    model = registry.load("models", family).MODEL.build({"vocab_size": 50257, **SHAPES[family]})
     tokenizer = Tokenizer.train(["a b c d"], 260, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
     Checkpoint(model, tokenizer, template.load("chatml")).save(folder)
     checkpoint = Checkpoint.load(folder, quiet=True, load_in=load_in)
@@ -161,6 +178,23 @@ def batch(checkpoint: Checkpoint, rounds: int) -> list[Row]:
     return rows
 
 
+def blocks(checkpoint: Checkpoint, rounds: int) -> list[Row]:
+    prompts, made = [ids(64)], list(checkpoint.model.blocks)
+    speed(engine(checkpoint), prompts, 4)  # now each knows what it is made of
+    known = [block.known for block in made]
+    if None in known:
+        return []  # without a C compiler there is nothing to compare
+
+    def rate(whole: bool) -> float:
+        for block, its in zip(made, known, strict=True):
+            block.known = its if whole else replace(its, block=None)
+        return speed(engine(checkpoint), prompts, 64)
+
+    row = compared("blocks computed whole", (lambda: rate(True), lambda: rate(False)), "tokens/s", rounds)
+    rate(True)
+    return [row]
+
+
 def deterministic(checkpoint: Checkpoint, rounds: int) -> list[Row]:
     prompts = [ids(64, seed=n) for n in range(8)]
     ways = (
@@ -198,6 +232,7 @@ FEATURES: dict[str, Callable[[Checkpoint, int], list[Row]]] = {
     "prefixes": prefixes,
     "chunks": chunks,
     "batch": batch,
+    "blocks": blocks,
     "deterministic": deterministic,
     "speculation": speculation,
 }
