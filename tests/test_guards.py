@@ -217,6 +217,16 @@ ROWS = [guards.as_row(replace(GOOD, step=step, chosen=-step / 10)) for step in r
 GRADED = [{**row, "reward": 0.5, "accuracy": None, "margin": None, "chosen": None, "rejected": None} for row in ROWS]
 
 
+def test_what_was_never_measured_is_no_green_proof_and_no_table() -> None:
+    nothing = [guards.of_row({"step": step}) for step in (0, 4)]
+    assert not guards.measured(nothing)
+    found = guards.proof(nothing, [])
+    assert found.state == "not run"
+    assert found.says.startswith("Nothing was measured")
+    some = [*nothing, guards.of_row({"step": 8, "words": 3.0})]
+    assert guards.measured(some)
+
+
 def panels(stages: dict[str, Any]) -> list[str]:
     figure = panel_plots._figure(panel_plots.recorded(stages), plots.PAPER)
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()]

@@ -485,6 +485,23 @@ def widths(model: Decoder) -> set[int]:
 
 
 @compiled
+def test_positions_that_are_given_anew_turn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("llama", **SMALL)
+    prepare(model)
+    new, found = torch.tensor([[5]]), []
+    for _ in range(2):
+        cache = KVCache.of(model, 1, 8)
+        model.trunk(torch.tensor([[1, 2, 3]]), attend=Attend.cached(torch.tensor([0]), 3), cache=cache)
+        attend = Attend.cached(torch.tensor([3]), 1)
+        places = (torch.tensor([[3]]), torch.tensor([[40]]))
+        found.append([model.trunk(new, positions=place, attend=attend, cache=cache) for place in places])
+        monkeypatch.setattr("chatwright.models.quick_blocks.is_step", lambda *_: False)
+    assert not close(found[0][0], found[0][1])
+    for one, other in zip(*found, strict=True):
+        assert close(one, other)
+
+
+@compiled
 def test_a_layer_that_is_replaced_later_is_seen_by_its_block() -> None:
     model, _ = prepared("fp32", n_embd=64, n_head=2)
     ids = torch.randint(150, (2, 40), generator=torch.Generator().manual_seed(0))

@@ -63,7 +63,7 @@ def learn(verb: str, settings: S, make: Make[S]) -> dict[str, Any]:
     panel.recall(training.metrics(result))
     shown = [*training.text_proofs(policy, data, result.folder / "model"), *result.proofs]
     shown.append(guards.proof(panel.readings, panel.alarms))
-    sheets = [guards.sheet(panel.readings)] if panel.readings else []
+    sheets = [guards.sheet(panel.readings)] if guards.measured(panel.readings) else []
     report = replace(training.stage_report(settings, result, verb), sheets=sheets)
     if settings.compare:
         report = training.with_start(report, settings, data.samples("validation", "test"), tuning.load_in(settings))

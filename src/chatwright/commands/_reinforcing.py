@@ -184,7 +184,7 @@ def _concluded(job: Job, result: StageResult, problems: Problems, panel: Panel, 
     shown = [*result.proofs, _parity(job.policy, problems, result), guards.proof(panel.readings, panel.alarms)]
     totals = Totals.of(log.rows())
     sheets = [rollouts.sheet(totals, seconds["updates"])]
-    sheets += [guards.sheet(panel.readings)] if panel.readings else []
+    sheets += [guards.sheet(panel.readings)] if guards.measured(panel.readings) else []
     report = replace(training.stage_report(settings, result, job.verb), sheets=sheets)
     report = replace(report, stages=(replace(report.stages[0], losses={}),))  # its advantages add up to zero by design
     if settings.compare:

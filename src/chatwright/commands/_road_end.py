@@ -130,7 +130,7 @@ def _sheets(settings: "Settings", evaluations: Mapping[str, Evaluation]) -> list
     """How much the answers tell beside how long they are, and what the panels saw."""
     told = informativeness.sheet(list(evaluations.values()))
     looked = {name: guards.readings(_metrics(settings, name)) for name in STAGES}
-    panels = [guards.sheet(found, f"Guard rails of {name}") for name, found in looked.items() if found]
+    panels = [guards.sheet(found, f"Guard rails of {name}") for name, found in looked.items() if guards.measured(found)]
     return [*([told] if told else []), *panels]
 
 

@@ -96,6 +96,11 @@ def proof(readings: Sequence[Reading], alarms: Iterable[Alarm]) -> Proof:
         for name, figure in FIGURES.items()
         if not math.isnan(before := asdict(first)[name]) and not math.isnan(after := asdict(last)[name])
     ]
+    if not moves:
+        says = (
+            "Nothing was measured: there were no held-out pairs (--validation-share) and no prompts (--guards.prompts)."
+        )
+        return Proof("guard rails", "not run", says, {})
     says = f"From step {first.step:,} to {last.step:,}: {', '.join(moves)}"
     figures = {
         "first": as_row(first),
@@ -142,6 +147,11 @@ def line(reading: Reading) -> str:
         leaks: reading.leak_rate,
     }
     return ", ".join(text for text, value in parts.items() if text and not math.isnan(value))
+
+
+def measured(readings: Sequence[Reading]) -> bool:
+    """Whether any figure of any reading was."""
+    return any(not math.isnan(asdict(one)[name]) for one in readings for name in FIGURES)
 
 
 def sheet(readings: Sequence[Reading], title: str = "Guard rails") -> Sheet:

@@ -66,7 +66,7 @@ class QuickBlock(nn.Module):
         if known.block is None:
             return None
         shared = attend.worked_out
-        if shared is None or not shared.is_for(x, cache, known.parts.heads):
+        if shared is None or not shared.is_for(x, cache, known.parts.heads, rotation):
             shared = attend.worked_out = Shared(x, attend, cache, (known.parts.heads, rotation))
         return shared.computed(known, x) if shared.fits else None
 
@@ -134,7 +134,8 @@ class Shared:
     """What a step is to all blocks: (B, 1, C) x, whom each row sees, the cache, H, and the (B, 1, R) rotation or None."""
 
     def __init__(self, x: Tensor, attend: Attend, cache: KVCache, how: tuple[int, Rotation | None]) -> None:
-        self.cache, self.rows, (self.heads, rotation) = cache, len(x), how
+        self.cache, self.rows, (self.heads, self.rotation) = cache, len(x), how
+        rotation = self.rotation
         keys, values = cache.keys[0], cache.values[0]
         self.fits = looking.fits(keys, values)
         mask = None if attend.mask is None else attend.mask[:, 0, 0].contiguous()
@@ -151,8 +152,9 @@ class Shared:
         )
         self.step.threads = torch.get_num_threads()
 
-    def is_for(self, x: Tensor, cache: KVCache, heads: int) -> bool:
-        return cache is self.cache and len(x) == self.rows and heads == self.heads
+    def is_for(self, x: Tensor, cache: KVCache, heads: int, rotation: Rotation | None) -> bool:
+        same = cache is self.cache and rotation is self.rotation
+        return same and len(x) == self.rows and heads == self.heads
 
     def computed(self, known: Known, x: Tensor) -> Tensor:
         """(B, 1, C) -> (B, 1, C); the keys and values of the new tokens are put into the cache."""
