@@ -484,6 +484,24 @@ def widths(model: Decoder) -> set[int]:
     return {module.in_features for module in model.blocks.modules() if isinstance(module, quant.Quantised)}
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_a_model_that_is_whole_in_one_precision_keeps_keys_in_it(dtype: torch.dtype) -> None:
+    model = model_of("llama", **SMALL).to(dtype)
+    assert KVCache.of(model, 1, 8).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
+def test_a_cache_that_no_kernel_reads_is_read_all_the_same(dtype: torch.dtype) -> None:
+    model = model_of("gpt2", **FAMILIES["gpt2"])
+    prepare(model)
+    found = []
+    for stored in (torch.float32, dtype):
+        cache = KVCache(model.config.cache_shape, 1, 8, device=torch.device("cpu"), dtype=stored)
+        model.trunk(torch.tensor([[1, 2, 3]]), attend=Attend.cached(torch.tensor([0]), 3), cache=cache)
+        found.append(model.trunk(torch.tensor([[5]]), attend=Attend.cached(torch.tensor([3]), 1), cache=cache))
+    assert close(found[1], found[0], 2e-3)
+
+
 @compiled
 def test_positions_that_are_given_anew_turn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("llama", **SMALL)

@@ -29,10 +29,11 @@ class KVCache:
 
     @classmethod
     def of(cls, model: "LanguageModel", rows: int, length: int) -> "KVCache":
-        """Room where the model's blocks are; in bf16 where their matrices have fewer bits than 32."""
+        """Room where the model's blocks are, in their precision; in bf16 where only their matrices have fewer bits than 32."""
         numbers = [*model.blocks[0].parameters(), *model.blocks[0].buffers()]
-        few = any(one.itemsize < 4 and one.dtype != torch.bool for one in numbers)
-        dtype = torch.bfloat16 if few else numbers[0].dtype
+        dtype = numbers[0].dtype
+        if dtype == torch.float32 and any(one.itemsize < 4 and one.dtype != torch.bool for one in numbers):
+            dtype = torch.bfloat16
         return cls(model.config.cache_shape, rows, length, device=numbers[0].device, dtype=dtype)
 
     @property

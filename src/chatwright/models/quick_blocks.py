@@ -148,7 +148,7 @@ class Shared:
         self.first = attend.first_row * row * keys.itemsize  # bytes
         self.step = Step(mask=_address(mask), places=_address(places), cos=_address(cos), sin=_address(sin))
         self.step.sizes = Sizes(
-            self.rows, self.heads, S, attend.seen, D, 0, D, row, head, attend.seen, STORED[keys.dtype]
+            self.rows, self.heads, S, attend.seen, D, 0, D, row, head, attend.seen, STORED.get(keys.dtype, 0)
         )
         self.step.threads = torch.get_num_threads()
 
