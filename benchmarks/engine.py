@@ -53,8 +53,7 @@ def main() -> None:
     given = arguments()
     with TemporaryDirectory() as folder:
         checkpoint = random_model(Path(folder), given.family, given.load_in)
-    chosen = given.only.split(",") if given.only else list(FEATURES)
-    rows = [row for name in chosen for row in FEATURES[name](checkpoint, given.rounds)]
+    rows = [row for name in given.only for row in FEATURES[name](checkpoint, given.rounds)]
     if given.json:
         print(
             json.dumps({"machine": machine(), "family": given.family, "load_in": given.load_in or "fp32", "rows": rows})
@@ -73,7 +72,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help=f"some of {','.join(FEATURES)}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser.parse_args()
+    given = parser.parse_args()
+    given.only = [name.strip() for name in given.only.split(",") if name.strip()] or list(FEATURES)
+    unknown = [name for name in given.only if name not in FEATURES]
+    if unknown:
+        parser.error(f"--only names {unknown[0]!r}; there are {', '.join(FEATURES)}")
+    return given
 
 
 def random_model(folder: Path, family: str, load_in: LoadIn | None) -> Checkpoint:

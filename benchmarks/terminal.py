@@ -43,6 +43,8 @@ def main() -> int:
     parser.add_argument("--columns", type=int, default=100)
     parser.add_argument("--rows", type=int, default=30)
     given = parser.parse_args()
+    if not (given.model / "model" / "config.json").is_file():
+        parser.error(f"{given.model} is no run folder with a model; runs/quickstart/sft is one after a quickstart")
     if shutil.which("tmux") is None:
         print("tmux is not installed; it is the terminal that this conversation is held in", file=sys.stderr)
         return 2
